@@ -1,0 +1,185 @@
+package meeting
+
+import (
+	"net/netip"
+	"time"
+)
+
+// The contract between signaling, which speaks with clients, and media, which
+// moves their packets. Signaling calls down through Conferences, Conference and
+// Peer; media calls back through ConferenceEvents and PeerEvents, from its own
+// goroutines and never with a lock held that a call down would need. A callback
+// must not block.
+
+// Conferences opens the media side of meetings.
+type Conferences interface {
+	// OpenConference begins the media of a meeting on this node. There is at most one
+	// conference per meeting; the caller closes it when the last session is gone.
+	OpenConference(spec ConferenceSpec, events ConferenceEvents) (Conference, error)
+}
+
+// ConferenceSpec describes the meeting whose media is opened.
+type ConferenceSpec struct {
+	MeetingID string
+	// FirstID is the lowest stream and group id to hand out. Ids grow and are
+	// never reused, also not across a restart of the server.
+	FirstID uint32
+}
+
+// Conference is the live media of one meeting.
+type Conference interface {
+	// Join adds one connection of an attendee. Nothing flows before its Peer has
+	// answered an offer.
+	Join(spec PeerSpec, events PeerEvents) (Peer, error)
+	// Sources lists the video streams that are being sent now, by group, low
+	// layer first.
+	Sources() []VideoSource
+	// ReceiveCodecs is the set of video codecs that every connected base peer
+	// can decode; nil when nobody's offer said so yet.
+	ReceiveCodecs() []VideoCodec
+	Close()
+}
+
+// ConferenceEvents is told of what concerns the whole meeting.
+type ConferenceEvents interface {
+	// SourcesChanged says that Sources or ReceiveCodecs would answer differently.
+	SourcesChanged()
+	// Levels lists who is talking now, about every 100 ms while anybody talks,
+	// and is called once with an empty slice when the last one stops.
+	Levels(talking []AudioLevel)
+	// SignalStrength lists the attendees whose network is not good, when that
+	// list changes; everybody else is good.
+	SignalStrength(weak []SignalStrength)
+}
+
+// PeerSpec describes one connection.
+type PeerSpec struct {
+	// AttendeeID is the full identity, with ContentSuffix for a content share.
+	AttendeeID   string
+	Muted        bool
+	Capabilities Capabilities
+}
+
+// PeerEvents is told of what concerns one connection.
+type PeerEvents interface {
+	// MediaConnected says that ICE and DTLS are up, once.
+	MediaConnected()
+	// AudioArrived says that the first audio packet came, once.
+	AudioArrived()
+	// MediaClosed says that the client closed DTLS, or that nothing came for so
+	// long that the connection counts as dead. The Peer must still be closed.
+	MediaClosed(reason string)
+}
+
+// Peer is the media of one connection.
+type Peer interface {
+	// Negotiate answers one SUBSCRIBE. An offer that cannot be understood is
+	// CodeBadRequest and changes nothing.
+	Negotiate(Offer) (Answer, error)
+	SetMuted(bool)
+	SetCapabilities(Capabilities)
+	// Pause stops forwarding these received streams, Resume goes on with a key
+	// frame. Unknown ids are ignored.
+	Pause(streamIDs []uint32)
+	Resume(streamIDs []uint32)
+	// Switch changes which layer flows on a received section; SSRC and payload
+	// type stay.
+	Switch(mid string, streamID uint32)
+	// LastReceived is when the last packet of any kind came from the client.
+	LastReceived() time.Time
+	Close()
+}
+
+// Offer is the media part of a SUBSCRIBE frame.
+type Offer struct {
+	SDP   string
+	Muted bool
+	// SendVideo has one entry per video layer the client announces, low to high;
+	// empty when it sends no video.
+	SendVideo []SendVideo
+	// Receive is positional over all video sections of the offer: the stream id
+	// wanted there, 0 for the camera's section and for inactive ones.
+	Receive []uint32
+}
+
+// SendVideo announces one layer of a camera or content stream.
+type SendVideo struct {
+	Label          string
+	MaxBitrateKbps uint32 // 0: the layer is switched off
+	Framerate      uint32
+}
+
+// Answer is the media part of a SUBSCRIBE_ACK frame.
+type Answer struct {
+	SDP string
+	// Allocations has one entry per Offer.SendVideo, in the same order.
+	Allocations []Allocation
+	// Tracks has one entry per video that will be received.
+	Tracks []Track
+}
+
+// Allocation gives a sent layer its ids.
+type Allocation struct {
+	Label             string
+	StreamID, GroupID uint32
+}
+
+// Track ties a section of the answer to the stream it carries; Label is
+// "v_<mid>".
+type Track struct {
+	StreamID, SSRC uint32
+	Label          string
+}
+
+// VideoSource is one video layer of one sender.
+type VideoSource struct {
+	AttendeeID                string
+	StreamID, GroupID         uint32
+	Label                     string
+	Framerate, MaxBitrateKbps uint32
+	AvgBitrateBps             uint32 // measured over the last seconds
+	Width, Height             uint32 // 0 when not known
+	// Stalled says that the sender announced it but nothing arrives.
+	Stalled bool
+}
+
+// VideoCodec is a codec as the signaling protocol numbers it
+// (SdkVideoCodecCapability).
+type VideoCodec int
+
+// The codecs that can be named.
+const (
+	CodecVP8     VideoCodec = 1
+	CodecH264CBP VideoCodec = 3 // constrained baseline profile
+	CodecVP9     VideoCodec = 8 // profile 0
+	CodecAV1     VideoCodec = 11
+)
+
+// AudioLevel is how loud an attendee is: Volume is in −dBov, 0 is loudest and
+// 127 silence (RFC 6464).
+type AudioLevel struct {
+	AttendeeID string
+	Volume     uint8
+}
+
+// SignalStrength is how well an attendee's network does: 0 none, 1 weak, 2 good.
+type SignalStrength struct {
+	AttendeeID string
+	Strength   uint8
+}
+
+// Relays hands out TURN credentials.
+type Relays interface {
+	// Credentials makes short-lived credentials for one attendee. URIs is empty
+	// when the client shall go direct. needed says that an attempt without a
+	// relay already failed.
+	Credentials(attendeeID string, client netip.Addr, needed bool) RelayCredentials
+}
+
+// RelayCredentials is what a client presents to the TURN server.
+type RelayCredentials struct {
+	Username string
+	Password Secret
+	TTL      time.Duration
+	URIs     []string
+}

@@ -1,0 +1,80 @@
+package meeting
+
+import "context"
+
+// Store keeps meetings, attendees and events. All of Belfry's state that must
+// outlive the process goes through it; internal/store has the implementations
+// and the suite that each must pass.
+type Store interface {
+	// View runs fn on one consistent view of what is committed, from memory:
+	// it never waits for the disk. fn must not call the Store again.
+	View(ctx context.Context, fn func(Reader) error) error
+
+	// Update runs fn and commits what it wrote in one atomic step. When Update
+	// returns nil the change is on disk and visible to View. When fn returns an
+	// error nothing is written and Update returns that error as it is. Updates
+	// are serialised: fn sees every earlier commit. fn may run more than once,
+	// so it must have no effect but its writes, and must not call the Store.
+	// A store that cannot commit answers CodeUnavailable.
+	Update(ctx context.Context, fn func(Tx) error) error
+
+	// Watch calls fn for each commit, this process's and other nodes', in order,
+	// once it is durable and visible and before the Update that made it returns.
+	// fn must not block nor call Update. stop ends the calls.
+	Watch(fn func(Commit)) (stop func())
+
+	// Close ends the store; calls after it answer CodeUnavailable.
+	Close() error
+}
+
+// Reader looks things up. Ids are lower-case. Lists are in creation order
+// (Seq), begin after the given Seq, and hold at most limit items.
+type Reader interface {
+	Meeting(id string) (*Meeting, bool)
+	MeetingByToken(account, clientRequestToken string) (*Meeting, bool)
+	Meetings(account string, after uint64, limit int) []*Meeting
+	MeetingCount(account string) int
+	Replicas(primaryMeetingID string) []*Meeting
+
+	Attendee(meetingID, attendeeID string) (*Attendee, bool)
+	AttendeeByUser(meetingID, externalUserID string) (*Attendee, bool)
+	AttendeeByID(attendeeID string) (*Attendee, bool)
+	Attendees(meetingID string, after uint64, limit int) []*Attendee
+	AttendeeCount(meetingID string) int
+
+	// Events lists what is kept for delivery, in order, after the given Number.
+	// Only meetings with a notification target keep their events.
+	Events(meetingID string, after uint64, limit int) []Event
+
+	// Setting is a small value that the server keeps for itself, such as the key
+	// that seals page tokens.
+	Setting(name string) ([]byte, bool)
+}
+
+// Tx is a Reader that sees its own writes, and the writes.
+type Tx interface {
+	Reader
+	// PutMeeting adds or replaces a meeting by ID; a new one is given its Seq.
+	PutMeeting(*Meeting) *Meeting
+	// DeleteMeeting removes a meeting and its attendees. What it kept for
+	// delivery stays until delivered.
+	DeleteMeeting(id string)
+	// PutAttendee adds or replaces an attendee by ID; a new one is given its Seq.
+	PutAttendee(*Attendee) *Attendee
+	DeleteAttendee(meetingID, attendeeID string)
+	// Emit numbers the event within its meeting and writes it with the rest.
+	Emit(Event)
+	PutSetting(name string, value []byte)
+}
+
+// Commit is one atomic step, in the order of its writes.
+type Commit struct{ Changes []Change }
+
+// Change is one write; exactly one member is set.
+type Change struct {
+	MeetingPut      *Meeting
+	MeetingDeleted  *Meeting // as it was
+	AttendeePut     *Attendee
+	AttendeeDeleted *Attendee // as it was; not repeated for the attendees of a deleted meeting
+	Event           *Event
+}
