@@ -1,0 +1,168 @@
+package config
+
+import (
+	"errors"
+	"flag"
+	"io"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func load(t *testing.T, env map[string]string, args ...string) (Config, error) {
+	t.Helper()
+	return Load(args, func(name string) string {
+		if name == "HOME" {
+			return "/home/user"
+		}
+		return env[name]
+	}, io.Discard)
+}
+
+func TestSampleFileHoldsEverySetting(t *testing.T) {
+	path := filepath.Join("..", "..", "belfry.sample.yml")
+	if os.Getenv("UPDATE_SAMPLE") != "" {
+		if err := os.WriteFile(path, []byte(Sample()), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	have, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(Sample(), string(have)); diff != "" {
+		t.Errorf("belfry.sample.yml is not what the settings say (UPDATE_SAMPLE=1 go test ./internal/config writes it):\n%s", diff)
+	}
+	c, err := load(t, nil, "--config", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := Default()
+	want.DataDir = "/home/user/.local/share/belfry"
+	if diff := cmp.Diff(want, c); diff != "" {
+		t.Errorf("the sample file changes the defaults:\n%s", diff)
+	}
+}
+
+func TestEverySettingHasFlagEnvironmentAndKey(t *testing.T) {
+	c := Default()
+	for i, s := range settings(&c) {
+		if s.key == "" || s.help == "" {
+			t.Fatalf("field %s has no key or no help", reflect.TypeOf(c).Field(i).Name)
+		}
+		// Every way in is tried with a value that differs from the default.
+		value := map[string]string{
+			"public_url": "http://h", "account": "000000000001", "turn": "never", "page": "off", "max_attendees": "7",
+			"store_replicas": "3", "log_level": "debug", "log_format": "json", "media_advertise": "192.0.2.1,192.0.2.2",
+		}[s.key]
+		switch {
+		case value != "":
+		case s.value.Type() == reflect.TypeFor[time.Duration]():
+			value = "42s"
+		default:
+			value = "192.0.2.1:1"
+		}
+		pair := map[string]string{"access_key_id": "secret_access_key", "secret_access_key": "access_key_id"}
+		file := filepath.Join(t.TempDir(), "c.yml")
+		text := s.key + ": \"" + value + "\"\n"
+		env := map[string]string{s.env(): value}
+		args := []string{"--" + s.flag(), value}
+		if other := pair[s.key]; other != "" {
+			text += other + ": x\n"
+			env["BELFRY_"+strings.ToUpper(other)] = "x"
+			args = append(args, "--"+strings.ReplaceAll(other, "_", "-"), "x")
+		}
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		ways := map[string]func() (Config, error){
+			"file":        func() (Config, error) { return load(t, nil, "--config", file) },
+			"environment": func() (Config, error) { return load(t, env) },
+			"flag":        func() (Config, error) { return load(t, nil, args...) },
+		}
+		for way, fn := range ways {
+			got, err := fn()
+			if err != nil {
+				t.Errorf("%s by %s: %v", s.key, way, err)
+				continue
+			}
+			if have := settings(&got)[i].text(); have != value {
+				t.Errorf("%s by %s: got %q, want %q", s.key, way, have, value)
+			}
+		}
+	}
+}
+
+func TestPrecedence(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "c.yml")
+	if err := os.WriteFile(file, []byte("listen: 127.0.0.1:1\nregion: eu-west-1\nlog_level: debug\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c, err := load(t, map[string]string{"BELFRY_CONFIG": file, "BELFRY_LISTEN": "127.0.0.1:2", "BELFRY_REGION": "eu-west-2"}, "--listen", "127.0.0.1:3")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Listen != "127.0.0.1:3" || c.Region != "eu-west-2" || c.LogLevel != "debug" {
+		t.Errorf("got listen %q region %q log_level %q", c.Listen, c.Region, c.LogLevel)
+	}
+}
+
+func TestRefusals(t *testing.T) {
+	dir := t.TempDir()
+	write := func(text string) string {
+		f, err := os.CreateTemp(dir, "*.yml")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		if _, err := f.WriteString(text); err != nil {
+			t.Fatal(err)
+		}
+		return f.Name()
+	}
+	for name, test := range map[string]struct {
+		env  map[string]string
+		args []string
+		want string
+	}{
+		"unknown flag":   {args: []string{"--lissten", "x"}, want: "lissten"},
+		"stray argument": {args: []string{"now"}, want: `"now"`},
+		"unknown key":    {args: []string{"--config", write("lisen: x\n")}, want: `"lisen" is not a setting`},
+		"broken file":    {args: []string{"--config", write("listen: [\n")}, want: "[1:9]"},
+		"missing file":   {args: []string{"--config", filepath.Join(dir, "none")}, want: "no such file"},
+		"bad address":    {env: map[string]string{"BELFRY_LISTEN": "7100"}, want: "listen: \"7100\" is not host:port"},
+		"half a key":     {env: map[string]string{"BELFRY_ACCESS_KEY_ID": "a"}, want: "belong together"},
+		"bad choice":     {args: []string{"--turn", "maybe"}, want: "always, never, auto"},
+		"bad number":     {args: []string{"--max-attendees", "many"}, want: "whole number"},
+		"bad duration":   {args: []string{"--clock-skew", "15"}, want: "duration"},
+		"bad account":    {args: []string{"--account", "1"}, want: "12 digits"},
+		"url with path":  {args: []string{"--public-url", "https://h/x"}, want: "without a path"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := load(t, test.env, test.args...)
+			if err == nil || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("got error %v, want one with %q", err, test.want)
+			}
+		})
+	}
+}
+
+func TestUnknownEnv(t *testing.T) {
+	got := UnknownEnv([]string{"PATH=/bin", "BELFRY_LISTEN=x", "BELFRY_LISSTEN=x", "BELFRY_CONFIG=y"})
+	if diff := cmp.Diff([]string{"BELFRY_LISSTEN"}, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestHelp(t *testing.T) {
+	var out strings.Builder
+	_, err := Load([]string{"-h"}, func(string) string { return "" }, &out)
+	if !errors.Is(err, flag.ErrHelp) || !strings.Contains(out.String(), "BELFRY_MEDIA_LISTEN") {
+		t.Errorf("got %v and %q", err, out.String())
+	}
+}

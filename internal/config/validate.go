@@ -1,0 +1,77 @@
+package config
+
+import (
+	"fmt"
+	"net"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+)
+
+var account = regexp.MustCompile(`^[0-9]{12}$`)
+
+// Validate says what is wrong with the configuration, naming the key and what
+// to write instead.
+func (c *Config) Validate() error {
+	for key, addr := range map[string]string{"listen": c.Listen, "media_listen": c.MediaListen, "turn_listen": c.TURNListen} {
+		if addr == "" && key != "listen" {
+			continue
+		}
+		if _, _, err := net.SplitHostPort(addr); err != nil {
+			return fmt.Errorf("%s: %q is not host:port, such as 127.0.0.1:7100", key, addr)
+		}
+	}
+	if c.PublicURL != "" {
+		u, err := url.Parse(c.PublicURL)
+		if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") || u.RawQuery != "" || strings.Trim(u.Path, "/") != "" {
+			return fmt.Errorf("public_url: %q is not an http or https URL of a host without a path", c.PublicURL)
+		}
+	}
+	if (c.AccessKeyID == "") != (c.SecretAccessKey == "") {
+		return fmt.Errorf("access_key_id and secret_access_key belong together: set both or neither")
+	}
+	if !account.MatchString(c.Account) {
+		return fmt.Errorf("account: %q is not 12 digits", c.Account)
+	}
+	for _, choice := range []struct {
+		key, value string
+		values     []string
+	}{
+		{"turn", c.TURN, []string{"always", "never", "auto"}},
+		{"page", c.Page, []string{"auto", "on", "off"}},
+		{"log_level", c.LogLevel, []string{"debug", "info", "warn", "error"}},
+		{"log_format", c.LogFormat, []string{"text", "json"}},
+	} {
+		if !slices.Contains(choice.values, choice.value) {
+			return fmt.Errorf("%s: %q is none of %s", choice.key, choice.value, strings.Join(choice.values, ", "))
+		}
+	}
+	if c.MaxAttendees < 1 || c.MaxAttendees > 250 {
+		return fmt.Errorf("max_attendees: %d is not between 1 and 250", c.MaxAttendees)
+	}
+	if c.StoreReplicas < 1 || c.StoreReplicas > 5 {
+		return fmt.Errorf("store_replicas: %d is not between 1 and 5", c.StoreReplicas)
+	}
+	for key, d := range map[string]time.Duration{"turn_ttl": c.TURNTTL, "clock_skew": c.ClockSkew, "drop_after": c.DropAfter} {
+		if d <= 0 {
+			return fmt.Errorf("%s: %s is not a positive duration", key, d)
+		}
+	}
+	return nil
+}
+
+// OnLoopback reports whether addr (host:port) can be reached from this machine
+// alone.
+func OnLoopback(addr string) bool {
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		return false
+	}
+	if host == "localhost" {
+		return true
+	}
+	ip := net.ParseIP(host)
+	return ip != nil && ip.IsLoopback()
+}

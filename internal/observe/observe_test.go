@@ -1,0 +1,49 @@
+package observe
+
+import (
+	"log/slog"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"belfry/internal/meeting"
+)
+
+func TestHealthFollowsReadiness(t *testing.T) {
+	var h Health
+	for _, step := range []struct {
+		ready bool
+		want  int
+	}{{false, 503}, {true, 200}, {false, 503}} {
+		h.SetReady(step.ready)
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, httptest.NewRequest("GET", "/healthz", nil))
+		if w.Code != step.want {
+			t.Errorf("ready=%v: got %d, want %d", step.ready, w.Code, step.want)
+		}
+	}
+}
+
+func TestFiguresAreExposed(t *testing.T) {
+	r := NewRegistry()
+	Register(r, Figure{Name: "packets_total", Help: "Packets.", Value: func() float64 { return 7 }},
+		Figure{Name: "rooms", Help: "Rooms.", Gauge: true, Value: func() float64 { return 3 }})
+	w := httptest.NewRecorder()
+	MetricsHandler(r).ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+	for _, want := range []string{"belfry_packets_total 7", "# TYPE belfry_packets_total counter", "belfry_rooms 3", "# TYPE belfry_rooms gauge", "go_goroutines"} {
+		if !strings.Contains(w.Body.String(), want) {
+			t.Errorf("metrics lack %q", want)
+		}
+	}
+}
+
+func TestSecretsDoNotReachTheLog(t *testing.T) {
+	for _, format := range []string{"text", "json"} {
+		var out strings.Builder
+		attendee := &meeting.Attendee{ID: "a", JoinToken: "the-token"}
+		NewLogger(&out, "debug", format).Debug("joined", "attendee", attendee, "token", attendee.JoinToken, slog.Any("value", *attendee))
+		if strings.Contains(out.String(), "the-token") || !strings.Contains(out.String(), "redacted") {
+			t.Errorf("%s: %s", format, out.String())
+		}
+	}
+}
