@@ -1,0 +1,221 @@
+// Package turn is the relay for clients that cannot reach the media port
+// directly: STUN and TURN (RFC 8489, RFC 8656) over UDP and TCP on one port,
+// inside the program. Credentials are short-lived and belong to an attendee;
+// a relay reaches Belfry's own media and nothing else, so the server is no open
+// door into the network it stands in.
+package turn
+
+import (
+	"crypto/hmac"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/pion/logging"
+	pion "github.com/pion/turn/v5"
+
+	"belfry/internal/meeting"
+)
+
+// Mode says when clients are handed relay addresses.
+type Mode string
+
+// The modes. With Auto a client is given a relay once a direct attempt failed.
+const (
+	Always Mode = "always"
+	Never  Mode = "never"
+	Auto   Mode = "auto"
+)
+
+// realm is part of the key that credentials are checked with (RFC 8489, 9.2.2).
+const realm = "belfry"
+
+// maxAllocations bounds the relays of one attendee: a base and a content
+// session, each over UDP and TCP, and the ones a reconnection leaves behind.
+const maxAllocations = 12
+
+// Config is what a Server needs.
+type Config struct {
+	Mode   Mode
+	Listen string // host:port, UDP and TCP
+	// Advertise is the host or host:port that clients are told; "": Listen.
+	Advertise string
+	// Media lists the addresses that a relay may reach.
+	Media []MediaAddress
+	// Secret makes the credentials; all servers behind one address share it.
+	Secret []byte
+	TTL    time.Duration
+	// Live reports whether the attendee still exists; asked at each
+	// authentication, so a relay ends soon after its attendee was deleted.
+	Live   func(attendeeID string) bool
+	Now    func() time.Time
+	Logger *slog.Logger
+	// Library logs what the TURN library says.
+	Library logging.LoggerFactory
+}
+
+// MediaAddress is one way to the media port: clients send to Advertised, and
+// the relay, which stands beside the port, to Local.
+type MediaAddress struct{ Advertised, Local netip.AddrPort }
+
+// Stats counts what happened since the start.
+type Stats struct {
+	Allocations atomic.Int64 // live now
+	Refused     atomic.Int64 // failed authentications
+	Blocked     atomic.Int64 // packets to or from an address that is not ours
+}
+
+// Server is a running TURN server. It implements meeting.Relays.
+type Server struct {
+	cfg    Config
+	server *pion.Server // nil with Mode Never
+	addr   netip.AddrPort
+	host   string // as told to clients
+	port   uint16
+	Stats  Stats
+
+	mu      sync.Mutex
+	perUser map[string]int
+}
+
+// Start listens and serves until Close.
+func Start(cfg Config) (*Server, error) {
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	s := &Server{cfg: cfg, perUser: map[string]int{}}
+	if cfg.Mode == Never {
+		return s, nil
+	}
+	udp, tcp, err := listenBoth(cfg.Listen)
+	if err != nil {
+		return nil, err
+	}
+	s.addr = udp.LocalAddr().(*net.UDPAddr).AddrPort()
+	if err := s.setAdvertised(); err != nil {
+		return nil, errors.Join(err, udp.Close(), tcp.Close())
+	}
+	relays := &relayGenerator{server: s, allowed: map[netip.AddrPort]netip.AddrPort{}, from: map[netip.AddrPort]netip.AddrPort{}}
+	for _, m := range cfg.Media {
+		relays.allowed[m.Advertised] = m.Local
+		relays.from[m.Local] = m.Advertised
+	}
+	s.server, err = pion.NewServer(pion.ServerConfig{
+		Realm:         realm,
+		AuthHandler:   s.authenticate,
+		QuotaHandler:  s.quota,
+		LoggerFactory: cfg.Library,
+		EventHandler: pion.EventHandler{
+			OnAllocationCreated: func(_, _ net.Addr, _, user, _ string, _ net.Addr, _ int) { s.count(user, 1) },
+			OnAllocationDeleted: func(_, _ net.Addr, _, user, _ string) { s.count(user, -1) },
+		},
+		PacketConnConfigs: []pion.PacketConnConfig{{PacketConn: udp, RelayAddressGenerator: relays, PermissionHandler: s.permit}},
+		ListenerConfigs:   []pion.ListenerConfig{{Listener: tcp, RelayAddressGenerator: relays, PermissionHandler: s.permit}},
+	})
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("starting TURN: %w", err), udp.Close(), tcp.Close())
+	}
+	return s, nil
+}
+
+// listenBoth opens UDP and TCP on one port; port 0 takes a free one.
+func listenBoth(addr string) (net.PacketConn, net.Listener, error) {
+	for attempt := 0; ; attempt++ {
+		udp, err := net.ListenPacket("udp", addr)
+		if err != nil {
+			return nil, nil, fmt.Errorf("turn_listen %s: %w", addr, err)
+		}
+		tcp, err := net.Listen("tcp", udp.LocalAddr().String())
+		if err == nil {
+			return udp, tcp, nil
+		}
+		err = errors.Join(fmt.Errorf("turn_listen %s: %w", addr, err), udp.Close())
+		// The free UDP port may be taken on TCP: then try another.
+		_, port, _ := net.SplitHostPort(addr)
+		if port != "0" || attempt == 20 || !errors.Is(err, syscall.EADDRINUSE) {
+			return nil, nil, err
+		}
+	}
+}
+
+func (s *Server) setAdvertised() error {
+	s.host, s.port = s.addr.Addr().Unmap().String(), s.addr.Port()
+	if s.cfg.Advertise != "" {
+		s.host = s.cfg.Advertise
+		if host, port, err := net.SplitHostPort(s.cfg.Advertise); err == nil {
+			n, err := net.LookupPort("udp", port)
+			if err != nil {
+				return fmt.Errorf("turn_advertise %s: %w", s.cfg.Advertise, err)
+			}
+			s.host, s.port = host, uint16(n)
+		}
+	} else if s.addr.Addr().IsUnspecified() {
+		return fmt.Errorf("turn_listen %s is every address; set turn_advertise to the one that clients reach", s.cfg.Listen)
+	}
+	return nil
+}
+
+// Addr is where the server listens; the zero value when it does not.
+func (s *Server) Addr() netip.AddrPort { return s.addr }
+
+// Close ends the server and every relay.
+func (s *Server) Close() error {
+	if s.server == nil {
+		return nil
+	}
+	return s.server.Close()
+}
+
+func (s *Server) authenticate(ra *pion.RequestAttributes) (string, []byte, bool) {
+	attendee, expiry, ok := parseUsername(ra.Username)
+	if !ok || s.cfg.Now().After(expiry) || (s.cfg.Live != nil && !s.cfg.Live(attendee)) {
+		s.Stats.Refused.Add(1)
+		return "", nil, false
+	}
+	return attendee, pion.GenerateAuthKey(ra.Username, realm, s.password(ra.Username)), true
+}
+
+func (s *Server) quota(user, _ string, _ net.Addr) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.perUser[user] < maxAllocations
+}
+
+func (s *Server) count(user string, delta int) {
+	s.Stats.Allocations.Add(int64(delta))
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.perUser[user] += delta; s.perUser[user] <= 0 {
+		delete(s.perUser, user)
+	}
+}
+
+// permit is asked for the address of a permission, which has no port; the
+// relay's own socket checks the port too.
+func (s *Server) permit(_ net.Addr, peer net.IP) bool {
+	addr, ok := netip.AddrFromSlice(peer)
+	if ok {
+		for _, m := range s.cfg.Media {
+			if m.Advertised.Addr() == addr.Unmap() {
+				return true
+			}
+		}
+	}
+	s.Stats.Blocked.Add(1)
+	return false
+}
+
+// password is the credential's secret half, made from the first.
+func (s *Server) password(username string) string {
+	mac := hmac.New(newHash, s.cfg.Secret)
+	mac.Write([]byte(username))
+	return encode(mac.Sum(nil))
+}
+
+var _ meeting.Relays = (*Server)(nil)
