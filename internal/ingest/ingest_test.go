@@ -1,0 +1,80 @@
+package ingest
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"belfry/internal/meeting"
+)
+
+type fakeAuth struct{}
+
+func (fakeAuth) Authenticate(_ context.Context, token meeting.Secret) (meeting.Identity, error) {
+	switch token.Reveal() {
+	case "good":
+		return meeting.Identity{}, nil
+	case "ended":
+		return meeting.Identity{}, meeting.Errorf(meeting.CodeNotFound, "gone")
+	}
+	return meeting.Identity{}, meeting.Errorf(meeting.CodeForbidden, "no")
+}
+
+func TestPosts(t *testing.T) {
+	const events = `"events":[{"type":"Meet","v":1,"payloads":[{"name":"meetingStartSucceeded","ts":1},{"name":"odd name"}]}]`
+	for name, test := range map[string]struct {
+		method, token, body string
+		want                int
+		counted             float64
+	}{
+		"header":       {"POST", "Bearer good", `{"metadata":{},` + events + `}`, 200, 1},
+		"beacon":       {"POST", "", `{"authorization":"good",` + events + `}`, 200, 1},
+		"content":      {"POST", "Bearer good#content", `{` + events + `}`, 200, 1},
+		"after end":    {"POST", "Bearer ended", `{` + events + `}`, 200, 1},
+		"no token":     {"POST", "", `{` + events + `}`, 403, 0},
+		"bad token":    {"POST", "Bearer bad", `{` + events + `}`, 403, 0},
+		"not JSON":     {"POST", "Bearer good", `x`, 400, 0},
+		"wrong type":   {"POST", "Bearer good", `{"events":7}`, 400, 0},
+		"too large":    {"POST", "Bearer good", `{"x":"` + strings.Repeat("y", maxBody) + `"}`, 413, 0},
+		"preflight":    {"OPTIONS", "", "", 204, 0},
+		"wrong method": {"GET", "", "", 405, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := New(fakeAuth{}, prometheus.NewRegistry())
+			r := httptest.NewRequest(test.method, "/v1/client-events", strings.NewReader(test.body))
+			if test.token != "" {
+				r.Header.Set("Authorization", test.token)
+			}
+			w := httptest.NewRecorder()
+			h.ServeHTTP(w, r)
+			if w.Code != test.want || w.Header().Get("Access-Control-Allow-Origin") != "*" {
+				t.Fatalf("got %d %s", w.Code, w.Body)
+			}
+			if w.Code != 204 && !json.Valid(w.Body.Bytes()) {
+				t.Errorf("the body is not JSON: %q", w.Body)
+			}
+			if got := testutil.ToFloat64(h.events.WithLabelValues("meetingStartSucceeded")); got != test.counted {
+				t.Errorf("counted %v, want %v", got, test.counted)
+			}
+			if got := testutil.ToFloat64(h.events.WithLabelValues("other")); got != test.counted {
+				t.Errorf("other counted %v, want %v", got, test.counted)
+			}
+		})
+	}
+}
+
+func TestNamesAreBounded(t *testing.T) {
+	h := New(fakeAuth{}, prometheus.NewRegistry())
+	for i := range 10 * maxNames {
+		h.label(fmt.Sprintf("name%d", i))
+	}
+	if len(h.names) != maxNames {
+		t.Errorf("keeps %d names, want %d", len(h.names), maxNames)
+	}
+}
