@@ -1,0 +1,140 @@
+// Chromium with people in it: each has a page and a browser context of its own.
+import { createServer } from 'node:http';
+import { once } from 'node:events';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { build } from 'esbuild';
+import { chromium } from 'playwright-core';
+
+const here = path.dirname(fileURLToPath(import.meta.url));
+
+export class Browser {
+  static async start() {
+    const browser = new Browser();
+    const { outputFiles } = await build({
+      entryPoints: [path.join(here, 'person.client.js')], bundle: true, write: false, format: 'iife', platform: 'browser',
+      define: { global: 'globalThis' }, logLevel: 'error',
+    });
+    // The application's page: its origin is another than the server's, as a builder's is.
+    browser.site = createServer((request, response) => {
+      if (request.url === '/person.js') {
+        response.setHeader('Content-Type', 'text/javascript');
+        response.end(outputFiles[0].contents);
+        return;
+      }
+      response.setHeader('Content-Type', 'text/html');
+      response.end('<!doctype html><title>A builder\'s page</title><body><script src="/person.js"></script>');
+    }).listen(0, '127.0.0.1');
+    await once(browser.site, 'listening');
+    browser.origin = `http://127.0.0.1:${browser.site.address().port}/`;
+    browser.chromium = await chromium.launch({
+      executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium', headless: true,
+      args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
+        '--disable-component-update', '--disable-sync', '--autoplay-policy=no-user-gesture-required',
+        '--use-fake-device-for-media-stream', '--use-fake-ui-for-media-stream',
+        '--disable-background-timer-throttling', '--disable-backgrounding-occluded-windows', '--disable-renderer-backgrounding'],
+    });
+    browser.people = [];
+    return browser;
+  }
+
+  /** A person on a fresh page, not yet in a meeting. */
+  async person() {
+    const context = await this.chromium.newContext();
+    const page = await context.newPage();
+    const person = new Person(page, context);
+    page.on('pageerror', (error) => person.errors.push(String(error)));
+    await page.goto(this.origin);
+    await page.waitForFunction(() => window.person !== undefined);
+    this.people.push(person);
+    return person;
+  }
+
+  /** A person who has joined; options are those of Person.join in the page. */
+  async join(meeting, attendee, options = {}) {
+    const person = await this.person();
+    await person.join(meeting, attendee, options);
+    await person.until('audioVideoDidStart', () => window.person.count('start') > 0);
+    return person;
+  }
+
+  /** Ends all pages, so that the next test begins with an empty browser. */
+  async clear() {
+    await Promise.all(this.people.splice(0).map((person) => person.context.close()));
+  }
+
+  async stop() {
+    await this.chromium.close();
+    this.site.close();
+  }
+}
+
+export class Person {
+  constructor(page, context) {
+    this.page = page;
+    this.context = context;
+    this.errors = [];
+  }
+
+  join(meeting, attendee, options = {}) {
+    this.id = attendee.AttendeeId;
+    return this.page.evaluate((args) => window.person.join(args), { meeting, attendee, ...options });
+  }
+
+  /** Runs in the page with window.person. */
+  run(fn, arg) { return this.page.evaluate(fn, arg); }
+
+  /** Waits until fn, run in the page, is true; else fails saying what was missing and the page's log. */
+  async until(what, fn, arg, timeout = 20_000) {
+    try {
+      await this.page.waitForFunction(fn, arg, { timeout, polling: 100 });
+    } catch (error) {
+      const state = await this.page.evaluate(() => ({ log: window.person.log.slice(-15), tiles: window.person.tiles() })).catch(() => 'the page is gone');
+      throw new Error(`waited ${timeout} ms for ${what}: ${error.message}\n${JSON.stringify(state, null, 1)}\n${this.errors.join('\n')}`);
+    }
+  }
+
+  hear(frequencies, milliseconds) {
+    return this.page.evaluate(([list, time]) => window.person.hear(list, time), [frequencies, milliseconds]);
+  }
+
+  /** Waits until exactly the wanted ones of all frequencies are heard. */
+  async hears(wanted, all, timeout = 15_000) {
+    const deadline = Date.now() + timeout;
+    let levels;
+    do {
+      levels = await this.hear(all);
+      // A tone of this microphone arrives at about -25 dB; what is not there stays under -80 dB.
+      const heard = all.map((frequency, i) => (levels[i] > -45 ? frequency : 0)).filter(Boolean);
+      const silent = all.filter((frequency, i) => levels[i] < -60);
+      if (String(heard) === String(wanted) && heard.length + silent.length === all.length) return levels;
+    } while (Date.now() < deadline);
+    throw new Error(`wanted to hear ${wanted} of ${all}, got levels ${levels.map((level) => level.toFixed(0))}`);
+  }
+
+  tiles() { return this.page.evaluate(() => window.person.tiles()); }
+
+  /** Waits until exactly these tiles are seen: attendee id to 'red', 'green', 'blue' or 'yellow'. */
+  async sees(wanted, timeout = 20_000) {
+    const deadline = Date.now() + timeout;
+    let seen;
+    do {
+      seen = Object.fromEntries((await this.tiles()).filter((tile) => tile.frames > 0).map((tile) => [tile.attendee, colourOf(tile)]));
+      if (JSON.stringify(sorted(seen)) === JSON.stringify(sorted(wanted))) return;
+      await new Promise((resolve) => setTimeout(resolve, 200));
+    } while (Date.now() < deadline);
+    throw new Error(`wanted to see ${JSON.stringify(wanted)}, saw ${JSON.stringify(seen)}; ${JSON.stringify(await this.tiles())}`);
+  }
+}
+
+const sorted = (object) => Object.entries(object).sort();
+
+function colourOf({ red, green, blue }) {
+  const bright = (value) => value > 140;
+  const dark = (value) => value < 110;
+  if (bright(red) && dark(green) && dark(blue)) return 'red';
+  if (dark(red) && bright(green) && dark(blue)) return 'lime';
+  if (dark(red) && dark(green) && bright(blue)) return 'blue';
+  if (bright(red) && bright(green) && dark(blue)) return 'yellow';
+  return `${red},${green},${blue}`;
+}

@@ -1,0 +1,205 @@
+// Runs in the browser: one attendee on the unmodified client, with a microphone
+// that plays a tone, a camera that shows a colour, and ears and eyes that tell
+// which tones and colours arrive.
+import * as chime from 'amazon-chime-sdk-js';
+
+const rate = 48_000;
+
+class Person {
+  constructor() {
+    this.log = [];
+    this.present = {};
+    this.dropped = {};
+    this.volume = {};
+    this.muted = {};
+    this.signal = {};
+    this.active = [];
+    this.messages = [];
+    this.joins = {};
+    this.leaves = {};
+    this.context = new AudioContext({ sampleRate: rate });
+  }
+
+  note(name, detail) { this.log.push({ at: performance.now(), name, detail }); }
+
+  count(name) { return this.log.filter((entry) => entry.name === name).length; }
+
+  last(name) { return this.log.filter((entry) => entry.name === name).at(-1); }
+
+  async join({ meeting, attendee, tone = 0, muteFirst = false, codec, simulcast = false }) {
+    const logger = new chime.NoOpLogger();
+    const devices = new chime.DefaultDeviceController(logger);
+    const configuration = new chime.MeetingSessionConfiguration({ Meeting: meeting }, { Attendee: attendee });
+    configuration.enableSimulcastForUnifiedPlanChromiumBasedBrowsers = simulcast;
+    this.session = new chime.DefaultMeetingSession(configuration, logger, devices);
+    this.av = this.session.audioVideo;
+    this.me = attendee.AttendeeId;
+    if (codec) {
+      const preference = { vp8: chime.VideoCodecCapability.vp8(), h264: chime.VideoCodecCapability.h264ConstrainedBaselineProfile() }[codec];
+      this.av.setVideoCodecSendPreferences([preference]);
+      this.av.setContentShareVideoCodecPreferences([preference]);
+    }
+    const note = (name) => (...args) => this.note(name, args.map((value) => {
+      if (typeof value?.statusCode === 'function') return chime.MeetingSessionStatusCode[value.statusCode()];
+      try { return JSON.parse(JSON.stringify(value ?? null)); } catch { return String(value); }
+    }));
+    this.av.addObserver({
+      audioVideoDidStart: note('start'), audioVideoDidStartConnecting: note('connecting'), audioVideoDidStop: note('stop'),
+      videoTileDidUpdate: (tile) => this.bind(tile), videoTileWasRemoved: (id) => document.getElementById(`tile-${id}`)?.remove(),
+      remoteVideoSourcesDidChange: (sources) => { this.sources = sources.map((source) => source.attendee.attendeeId); },
+      videoSendDidBecomeUnavailable: note('videoUnavailable'),
+      connectionDidBecomePoor: note('poor'),
+    });
+    this.av.addContentShareObserver({ contentShareDidStart: note('shareStart'), contentShareDidStop: note('shareStop') });
+    this.av.realtimeSubscribeToAttendeeIdPresence((id, present, user, dropped) => {
+      this.present[id] = present;
+      if (present) { this.joins[id] = (this.joins[id] ?? 0) + 1; } else { this.leaves[id] = (this.leaves[id] ?? 0) + 1; this.dropped[id] = dropped; }
+      this.note('presence', { id, present, user, dropped });
+      if (present && this.volume[id] === undefined) {
+        this.volume[id] = null;
+        this.av.realtimeSubscribeToVolumeIndicator(id, (who, volume, muted, signal) => {
+          if (volume !== null) this.volume[who] = volume;
+          if (muted !== null) this.muted[who] = muted;
+          if (signal !== null) this.signal[who] = signal;
+        });
+      }
+    });
+    this.av.realtimeSubscribeToReceiveDataMessage('chat', (message) => this.messages.push({
+      text: message.text(), from: message.senderAttendeeId, user: message.senderExternalUserId, throttled: message.throttled, at: message.timestampMs,
+    }));
+    this.av.subscribeToActiveSpeakerDetector(new chime.DefaultActiveSpeakerPolicy(), (ids) => { this.active = ids; });
+
+    this.oscillator = this.context.createOscillator();
+    this.gain = this.context.createGain();
+    const microphone = this.context.createMediaStreamDestination();
+    this.oscillator.connect(this.gain).connect(microphone);
+    this.setTone(tone);
+    this.oscillator.start();
+    await this.av.startAudioInput(microphone.stream);
+
+    this.element = document.createElement('audio');
+    document.body.append(this.element);
+    await this.av.bindAudioElement(this.element);
+    if (muteFirst) this.av.realtimeMuteLocalAudio();
+    this.av.start();
+  }
+
+  setTone(frequency) {
+    this.gain.gain.value = frequency ? 0.3 : 0;
+    if (frequency) this.oscillator.frequency.value = frequency;
+  }
+
+  /** The level in dB of each frequency in what comes out of the speaker. */
+  async hear(frequencies, milliseconds = 600) {
+    const stream = this.element.srcObject;
+    if (!stream) return frequencies.map(() => -200);
+    if (this.heardStream !== stream) {
+      this.heardStream = stream;
+      this.analyser = this.context.createAnalyser();
+      this.analyser.fftSize = 8192;
+      this.analyser.smoothingTimeConstant = 0;
+      this.context.createMediaStreamSource(stream).connect(this.analyser);
+    }
+    const bins = new Float32Array(this.analyser.frequencyBinCount);
+    const samples = [];
+    const end = performance.now() + milliseconds;
+    while (performance.now() < end) {
+      await new Promise((resolve) => setTimeout(resolve, 100));
+      this.analyser.getFloatFrequencyData(bins);
+      samples.push(frequencies.map((frequency) => {
+        const bin = Math.round(frequency / (rate / this.analyser.fftSize));
+        return Math.max(-200, ...bins.slice(bin - 2, bin + 3));
+      }));
+    }
+    // The median of the samples: a single late packet decides nothing.
+    return frequencies.map((_, i) => samples.map((sample) => sample[i]).sort((a, b) => a - b)[Math.floor(samples.length / 2)]);
+  }
+
+  /** A canvas that shows one colour, with a square that moves. */
+  picture(colour, width = 640, height = 360) {
+    const canvas = document.createElement('canvas');
+    canvas.width = width;
+    canvas.height = height;
+    const pen = canvas.getContext('2d');
+    let step = 0;
+    const timer = setInterval(() => {
+      pen.fillStyle = colour;
+      pen.fillRect(0, 0, width, height);
+      pen.fillStyle = 'black';
+      pen.fillRect((step++ * 7) % (width - 40), 10, 40, 40);
+    }, 1000 / 15);
+    this.timers = [...(this.timers ?? []), timer];
+    return canvas.captureStream(15);
+  }
+
+  async camera(colour) {
+    await this.av.startVideoInput(this.picture(colour));
+    this.av.startLocalVideoTile();
+  }
+
+  async cameraOff() {
+    this.av.stopLocalVideoTile();
+    await this.av.stopVideoInput();
+  }
+
+  share(colour) { return this.av.startContentShare(this.picture(colour, 960, 540)); }
+
+  stopShare() { this.av.stopContentShare(); }
+
+  bind(tile) {
+    if (tile.tileId === null || tile.localTile) return;
+    let video = document.getElementById(`tile-${tile.tileId}`);
+    if (!video) {
+      video = document.createElement('video');
+      video.id = `tile-${tile.tileId}`;
+      video.width = 320;
+      video.height = 180;
+      document.body.append(video);
+    }
+    video.dataset.attendee = tile.boundAttendeeId;
+    video.dataset.tile = tile.tileId;
+    this.av.bindVideoElement(tile.tileId, video);
+  }
+
+  /** What each remote tile shows: attendee, colour in the middle, frames so far. */
+  tiles() {
+    return [...document.querySelectorAll('video')].filter((video) => video.dataset.attendee).map((video) => {
+      const canvas = document.createElement('canvas');
+      canvas.width = 32;
+      canvas.height = 18;
+      const pen = canvas.getContext('2d', { willReadFrequently: true });
+      pen.drawImage(video, 0, 0, 32, 18);
+      const [red, green, blue] = pen.getImageData(16, 14, 1, 1).data;
+      return {
+        attendee: video.dataset.attendee, tile: Number(video.dataset.tile), red, green, blue,
+        frames: video.getVideoPlaybackQuality().totalVideoFrames, width: video.videoWidth, height: video.videoHeight,
+      };
+    });
+  }
+
+  /** The codec that the camera or content is sent with, from the browser's statistics. */
+  async codecs(kind, direction) {
+    const report = await this.session.audioVideoController.rtcPeerConnection.getStats();
+    const found = [];
+    report.forEach((entry) => {
+      if (entry.type === direction && entry.kind === kind && entry.codecId) found.push(report.get(entry.codecId).mimeType);
+    });
+    return found;
+  }
+
+  /** Every statistic of the browser's peer connection. */
+  async stats() {
+    const entries = [];
+    (await this.session.audioVideoController.rtcPeerConnection.getStats()).forEach((entry) => entries.push({ ...entry }));
+    return entries;
+  }
+
+  send(text, lifetime) { this.av.realtimeSendDataMessage('chat', text, lifetime); }
+
+  async leave() {
+    this.av.stop();
+    for (const timer of this.timers ?? []) clearInterval(timer);
+  }
+}
+
+window.person = new Person();

@@ -1,0 +1,87 @@
+// Starts the real program on free ports with a data directory of its own, and
+// speaks to it with AWS's client.
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+import {
+  ChimeSDKMeetingsClient, CreateMeetingCommand, CreateAttendeeCommand, DeleteMeetingCommand, DeleteAttendeeCommand,
+} from '@aws-sdk/client-chime-sdk-meetings';
+import { randomUUID } from 'node:crypto';
+
+const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '../../..');
+const binary = process.env.BELFRY_BINARY ?? path.join(root, 'bin/belfry');
+
+export class Server {
+  /** env adds settings; dataDir keeps state over a restart; port 0 takes free ones. */
+  static async start({ env = {}, dataDir, listen = '127.0.0.1:0' } = {}) {
+    const server = new Server();
+    server.ownDir = dataDir === undefined;
+    server.dataDir = dataDir ?? await mkdtemp(path.join(tmpdir(), 'belfry-test-'));
+    const inherited = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('BELFRY_')));
+    server.process = spawn(binary, ['serve'], {
+      env: {
+        ...inherited, BELFRY_LISTEN: listen, BELFRY_DATA_DIR: server.dataDir, BELFRY_TURN_LISTEN: '127.0.0.1:0',
+        BELFRY_ACCESS_KEY_ID: 'AKIDTEST', BELFRY_SECRET_ACCESS_KEY: 'test-secret', ...env,
+      },
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
+    server.stdout = server.stderr = '';
+    server.process.stdout.on('data', (chunk) => { server.stdout += chunk; });
+    server.process.stderr.on('data', (chunk) => { server.stderr += chunk; });
+    server.exited = once(server.process, 'exit');
+    server.url = await server.endpoint();
+    server.client = new ChimeSDKMeetingsClient({
+      endpoint: server.url, region: 'us-east-1', credentials: { accessKeyId: 'AKIDTEST', secretAccessKey: 'test-secret' },
+    });
+    return server;
+  }
+
+  async endpoint() {
+    const deadline = Date.now() + 20_000;
+    while (Date.now() < deadline) {
+      const match = this.stdout.match(/Endpoint\s+(\S+)/);
+      if (match) return match[1];
+      if (this.process.exitCode !== null) break;
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+    throw new Error(`the server did not start:\n${this.stdout}\n${this.stderr}`);
+  }
+
+  async meeting(options = {}) {
+    const { Meeting } = await this.client.send(new CreateMeetingCommand({
+      ClientRequestToken: randomUUID(), ExternalMeetingId: 'browser-test', MediaRegion: 'us-east-1', ...options,
+    }));
+    return Meeting;
+  }
+
+  async attendee(meeting, user) {
+    const { Attendee } = await this.client.send(new CreateAttendeeCommand({ MeetingId: meeting.MeetingId, ExternalUserId: user }));
+    return Attendee;
+  }
+
+  deleteMeeting(meeting) { return this.client.send(new DeleteMeetingCommand({ MeetingId: meeting.MeetingId })); }
+
+  deleteAttendee(meeting, attendee) {
+    return this.client.send(new DeleteAttendeeCommand({ MeetingId: meeting.MeetingId, AttendeeId: attendee.AttendeeId }));
+  }
+
+  /** The value of one metric, its labels summed up unless they are named. */
+  async metric(name) {
+    const text = await (await fetch(`${this.url}/metrics`)).text();
+    let sum;
+    for (const line of text.split('\n')) {
+      if (line.startsWith(name) && /[ {]/.test(line[name.length] ?? '')) sum = (sum ?? 0) + Number(line.split(' ').pop());
+    }
+    return sum;
+  }
+
+  async stop(signal = 'SIGINT') {
+    if (this.process.exitCode === null && this.process.signalCode === null) this.process.kill(signal);
+    await this.exited;
+    this.client.destroy();
+    if (this.ownDir) await rm(this.dataDir, { recursive: true, force: true });
+  }
+}

@@ -1,0 +1,68 @@
+import { test } from 'node:test';
+import assert from 'node:assert/strict';
+import { stage, tones, everyTone, eventually } from '../harness/meeting.mjs';
+
+const on = stage();
+
+test('each of three hears both others and never itself', async () => {
+  const { ann, ben, cat } = await on.gather(['ann', 'ben', 'cat']);
+  await ann.hears([tones.ben, tones.cat], everyTone);
+  await ben.hears([tones.ann, tones.cat], everyTone);
+  await cat.hears([tones.ann, tones.ben], everyTone);
+});
+
+test('one talker is heard by all, and then another', async () => {
+  const { ann, ben, cat, dan } = await on.gather(['ann', 'ben', 'cat', 'dan'], { ben: { tone: 0 }, cat: { tone: 0 }, dan: { tone: 0 } });
+  await Promise.all([ben, cat, dan].map((person) => person.hears([tones.ann], everyTone)));
+  await ann.hears([], everyTone);
+  await ann.run(() => window.person.setTone(0));
+  await dan.run((tone) => window.person.setTone(tone), tones.dan);
+  await Promise.all([ann, ben, cat].map((person) => person.hears([tones.dan], everyTone)));
+  await dan.hears([], everyTone);
+});
+
+test('silence is sent as packets, 50 a second, alone in the room too', async () => {
+  const { ann } = await on.gather(['ann'], { ann: { tone: 0 } });
+  const received = async () => (await ann.run(() => window.person.stats()))
+    .filter((entry) => entry.type === 'inbound-rtp' && entry.kind === 'audio')
+    .map((entry) => ({ packets: entry.packetsReceived, at: entry.timestamp, lost: entry.packetsLost }))[0];
+  const first = await eventually('audio statistics', received);
+  await new Promise((resolve) => setTimeout(resolve, 5000));
+  const second = await received();
+  const rate = (second.packets - first.packets) / ((second.at - first.at) / 1000);
+  assert.ok(rate > 48 && rate < 52, `got ${rate.toFixed(1)} packets a second`);
+  assert.equal(second.lost, 0);
+  await ann.hears([], everyTone);
+});
+
+test('mute after joining silences and shows, unmute brings back', async () => {
+  const { ann, ben } = await on.gather(['ann', 'ben']);
+  await ben.hears([tones.ann], everyTone);
+  await ann.run(() => window.person.av.realtimeMuteLocalAudio());
+  await ben.until('the mute to show', (id) => window.person.muted[id] === true, ann.id);
+  await ben.hears([], everyTone);
+  await ann.hears([tones.ben], everyTone);
+  await ann.run(() => window.person.av.realtimeUnmuteLocalAudio());
+  await ben.until('the unmute to show', (id) => window.person.muted[id] === false, ann.id);
+  await ben.hears([tones.ann], everyTone);
+});
+
+test('who joins muted is shown muted and not heard, to those there and to later ones', async () => {
+  const { meeting, ann, ben } = await on.gather(['ann', 'ben'], { ben: { muteFirst: true } });
+  await ann.until('ben to show as muted', (id) => window.person.muted[id] === true, ben.id);
+  await ann.hears([], everyTone);
+  const cat = await on.browser.join(meeting, await on.server.attendee(meeting, 'cat'), { tone: tones.cat });
+  await cat.until('ben to show as muted to a newcomer', (id) => window.person.muted[id] === true, ben.id);
+  await ben.hears([tones.ann, tones.cat], everyTone);
+  await ben.run(() => window.person.av.realtimeUnmuteLocalAudio());
+  await ann.hears([tones.ben, tones.cat], everyTone);
+});
+
+test('a muted client that keeps sending sound is not heard', async () => {
+  const { ann, ben } = await on.gather(['ann', 'ben']);
+  await ben.hears([tones.ann], everyTone);
+  // Says that it is muted, and leaves the microphone's track on.
+  await ann.run(() => window.person.session.signalingClient.mute(true));
+  await ben.until('the mute to show', (id) => window.person.muted[id] === true, ann.id);
+  await ben.hears([], everyTone);
+});

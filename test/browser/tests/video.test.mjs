@@ -1,0 +1,87 @@
+import { test } from 'node:test';
+import assert from 'node:assert/strict';
+import { stage, colours, eventually, sleep } from '../harness/meeting.mjs';
+
+const on = stage();
+const show = (person, colour) => person.run((c) => window.person.camera(c), colour);
+
+test('several cameras, each in the right tile, and a late joiner sees all at once', async () => {
+  const { meeting, ann, ben, cat } = await on.gather(['ann', 'ben', 'cat']);
+  await Promise.all([show(ann, colours.ann), show(ben, colours.ben), show(cat, colours.cat)]);
+  await ann.sees({ [ben.id]: colours.ben, [cat.id]: colours.cat });
+  await ben.sees({ [ann.id]: colours.ann, [cat.id]: colours.cat });
+  await cat.sees({ [ann.id]: colours.ann, [ben.id]: colours.ben });
+  const dan = await on.browser.join(meeting, await on.server.attendee(meeting, 'dan'));
+  await dan.sees({ [ann.id]: colours.ann, [ben.id]: colours.ben, [cat.id]: colours.cat }, 8000);
+  await show(dan, colours.dan);
+  await ann.sees({ [ben.id]: colours.ben, [cat.id]: colours.cat, [dan.id]: colours.dan });
+});
+
+for (const codec of ['vp8', 'h264']) {
+  test(`${codec} is sent, seen and stays moving`, async () => {
+    const { ann, ben } = await on.gather(['ann', 'ben'], { ann: { codec }, ben: { codec } });
+    await show(ann, colours.ann);
+    await ben.sees({ [ann.id]: colours.ann });
+    assert.deepEqual((await ann.run(() => window.person.codecs('video', 'outbound-rtp'))).map((type) => type.toLowerCase()), [`video/${codec}`]);
+    assert.deepEqual((await ben.run(() => window.person.codecs('video', 'inbound-rtp'))).map((type) => type.toLowerCase()), [`video/${codec}`]);
+    const [{ frames }] = await ben.tiles();
+    await eventually('30 more frames', async () => (await ben.tiles())[0].frames > frames + 30);
+  });
+}
+
+test('stop takes the tile away, start brings it back with what is shown then', async () => {
+  const { ann, ben } = await on.gather(['ann', 'ben']);
+  await show(ann, 'red');
+  await ben.sees({ [ann.id]: 'red' });
+  await ann.run(() => window.person.cameraOff());
+  await ben.sees({});
+  await show(ann, 'blue');
+  await ben.sees({ [ann.id]: 'blue' });
+  await ann.run(() => window.person.cameraOff());
+  await ben.sees({});
+  await show(ann, 'yellow');
+  await ben.sees({ [ann.id]: 'yellow' });
+});
+
+test('pause stops the frames, resume goes on', async () => {
+  const { ann, ben } = await on.gather(['ann', 'ben']);
+  await show(ann, 'red');
+  await ben.sees({ [ann.id]: 'red' });
+  const bytes = async () => (await ben.run(() => window.person.stats()))
+    .filter((entry) => entry.type === 'inbound-rtp' && entry.kind === 'video').reduce((sum, entry) => sum + entry.bytesReceived, 0);
+  const [{ tile }] = await ben.tiles();
+  await ben.run((id) => window.person.av.pauseVideoTile(id), tile);
+  await sleep(1000);
+  const paused = await bytes();
+  await sleep(2000);
+  assert.ok((await bytes()) - paused < 3000, 'video kept coming while it was paused');
+  await ben.run((id) => window.person.av.unpauseVideoTile(id), tile);
+  const [{ frames }] = await ben.tiles();
+  await eventually('frames after resuming', async () => (await ben.tiles())[0]?.frames > frames + 10);
+  await ben.sees({ [ann.id]: 'red' });
+});
+
+test('key frames come on request, and not in floods', async () => {
+  const { meeting, ann, ben } = await on.gather(['ann', 'ben']);
+  await show(ann, 'red');
+  await ben.sees({ [ann.id]: 'red' });
+  const sent = async () => (await ann.run(() => window.person.stats()))
+    .filter((entry) => entry.type === 'outbound-rtp' && entry.kind === 'video').reduce((sum, entry) => sum + entry.keyFramesEncoded, 0);
+  const before = await sent();
+  const cat = await on.browser.join(meeting, await on.server.attendee(meeting, 'cat'));
+  await cat.sees({ [ann.id]: 'red' }, 8000);
+  const after = await sent();
+  assert.ok(after > before, 'no key frame was made for the newcomer');
+  assert.ok(after - before < 8, `${after - before} key frames for one newcomer`);
+});
+
+test('camera on before anybody else comes, and off again when one leaves', async () => {
+  const { meeting, ann } = await on.gather(['ann']);
+  await show(ann, 'red');
+  const ben = await on.browser.join(meeting, await on.server.attendee(meeting, 'ben'));
+  await ben.sees({ [ann.id]: 'red' });
+  await show(ben, 'lime');
+  await ann.sees({ [ben.id]: 'lime' });
+  await ben.run(() => window.person.leave());
+  await ann.sees({});
+});
