@@ -1,7 +1,8 @@
 package meeting
 
 import (
-	"context"
+	"strings"
+	"sync"
 	"time"
 )
 
@@ -12,6 +13,9 @@ import (
 type Service struct {
 	store Store
 	opt   ServiceOptions
+
+	pageKeyMu sync.Mutex
+	pageKey   []byte // seals page tokens; read from the store once
 }
 
 // ServiceOptions are the parts of a Service that a deployment or a test sets.
@@ -38,6 +42,9 @@ type NewMeeting struct {
 	Features           *Features
 	Notifications      Notifications
 	Tags               []Tag
+	// StrictIDs holds ExternalMeetingID to ValidateExternalID, as the API of
+	// 2021-07-15 does.
+	StrictIDs bool
 }
 
 // NewAttendee is what CreateAttendee takes.
@@ -45,6 +52,9 @@ type NewAttendee struct {
 	ExternalUserID string
 	Capabilities   *Capabilities // nil: the default for the meeting
 	Tags           []Tag
+	// StrictIDs holds ExternalUserID to ValidateExternalID, as the API of
+	// 2021-07-15 does.
+	StrictIDs bool
 }
 
 // AttendeeError is one entry of Errors in a batch: the others were made.
@@ -68,19 +78,47 @@ type Identity struct {
 
 // NewService returns a Service over a Store.
 func NewService(store Store, opt ServiceOptions) *Service {
+	if opt.Now == nil {
+		opt.Now = time.Now
+	}
+	if opt.MediaRegions == nil {
+		opt.MediaRegions = MediaRegions
+	}
+	if opt.DefaultMediaRegion == "" {
+		opt.DefaultMediaRegion = defaultMediaRegion
+	}
+	if opt.MaxAttendees <= 0 || opt.MaxAttendees > maxAttendees {
+		opt.MaxAttendees = maxAttendees
+	}
 	return &Service{store: store, opt: opt}
 }
 
-// The methods, each in a file beside this one:
-//
-//	CreateMeeting(ctx, account string, in NewMeeting) (*Meeting, error)
-//	GetMeeting(ctx, account, meetingID string) (*Meeting, error)
-//	ListMeetings(ctx, account string, page Page) (items []*Meeting, next string, err error)
-//	DeleteMeeting(ctx, account, meetingID string) error
-//	CreateAttendee(ctx, account, meetingID string, in NewAttendee) (*Attendee, error)
-//	BatchCreateAttendee(ctx, account, meetingID string, in []NewAttendee) ([]*Attendee, []AttendeeError, error)
-//	GetAttendee(ctx, account, meetingID, attendeeID string) (*Attendee, error)
-//	ListAttendees(ctx, account, meetingID string, page Page) (items []*Attendee, next string, err error)
-//	DeleteAttendee(ctx, account, meetingID, attendeeID string) error
-//	Authenticate(ctx, token Secret) (Identity, error)   // a join token, without ContentSuffix
-var _ = context.Background
+// find looks a meeting up for an account, by an id in any letter case.
+func find(r Reader, account, meetingID string) (*Meeting, error) {
+	m, ok := r.Meeting(strings.ToLower(meetingID))
+	if !ok || m.Account != account {
+		return nil, meetingNotFound(meetingID)
+	}
+	return m, nil
+}
+
+func meetingNotFound(id string) *Error {
+	return Errorf(CodeNotFound, "Meeting <%.64s> not found", id)
+}
+
+func attendeeNotFound(id string) *Error {
+	return Errorf(CodeNotFound, "Attendee <%.64s> not found", id)
+}
+
+// event is what an event of m says; a is nil for those of the meeting itself.
+func event(t EventType, m *Meeting, a *Attendee, at time.Time) Event {
+	e := Event{
+		ID: newUUID(), Type: t, At: at,
+		Account: m.Account, Region: m.ControlRegion,
+		MeetingID: m.ID, ExternalMeetingID: m.ExternalMeetingID, MediaRegion: m.MediaRegion,
+	}
+	if a != nil {
+		e.AttendeeID, e.ExternalUserID = a.ID, a.ExternalUserID
+	}
+	return e
+}

@@ -1,0 +1,159 @@
+// Package account knows the access keys: which secret signs for which account,
+// and what the bearer of a key may do. The front door looks a key up for every
+// request, so a Keyring answers from memory.
+package account
+
+import (
+	"crypto/rand"
+	"fmt"
+	"io"
+	"slices"
+	"sync"
+	"time"
+
+	"belfry/internal/meeting"
+)
+
+// DefaultAccount is the 12-digit account that keys belong to when the operator
+// names none. It is the account that AWS writes in its examples, and the one
+// that local emulators of SQS and SNS answer for.
+const DefaultAccount = "123456789012"
+
+// Key is one access key: a pair of id and secret, and who and what it is for.
+type Key struct {
+	ID      string         // access key id: 3–128 letters, digits and underscores
+	Secret  meeting.Secret // secret access key
+	Account string         // 12 digits
+
+	// SessionToken is what a temporary key must be presented with
+	// (X-Amz-Security-Token); "" for a key that lasts.
+	SessionToken meeting.Secret
+	// Expires is when a temporary key stops working; zero: never.
+	Expires time.Time
+
+	// Actions lists the operations that the key may call, such as
+	// "CreateMeeting"; nil: all of them.
+	Actions []string
+	// Regions lists the regions that the key may sign for; nil: any.
+	Regions []string
+}
+
+// MayCall reports whether the key may call the operation.
+func (k Key) MayCall(operation string) bool {
+	return k.Actions == nil || slices.Contains(k.Actions, operation)
+}
+
+// MaySignFor reports whether the key may be used in the region.
+func (k Key) MaySignFor(region string) bool {
+	return k.Regions == nil || slices.Contains(k.Regions, region)
+}
+
+// Keyring finds the key with an access key id. It must be safe for concurrent
+// use and must not block. A key that is disabled is not found.
+type Keyring interface {
+	Lookup(accessKeyID string) (Key, bool)
+}
+
+// Memory is a Keyring in a map. The zero value is empty and ready to use.
+type Memory struct {
+	mu   sync.RWMutex
+	keys map[string]Key
+}
+
+// NewMemory returns a keyring that holds the keys. A key that could never be
+// used is refused, as Put does.
+func NewMemory(keys ...Key) (*Memory, error) {
+	m := &Memory{}
+	for _, k := range keys {
+		if err := m.Put(k); err != nil {
+			return nil, err
+		}
+	}
+	return m, nil
+}
+
+// Put adds a key, or replaces the one with the same id. The error says what is
+// wrong with the key, never what its secret is.
+func (m *Memory) Put(k Key) error {
+	switch {
+	case !validID(k.ID):
+		return fmt.Errorf("access key id must be 3 to 128 letters, digits and underscores, got %d characters", len(k.ID))
+	case k.Secret == "":
+		return fmt.Errorf("access key %s has no secret", k.ID)
+	case !ValidAccount(k.Account):
+		return fmt.Errorf("access key %s: account %q is not 12 digits", k.ID, k.Account)
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.keys == nil {
+		m.keys = make(map[string]Key)
+	}
+	m.keys[k.ID] = k
+	return nil
+}
+
+// Remove takes a key away; requests signed with it are refused from now on.
+func (m *Memory) Remove(accessKeyID string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.keys, accessKeyID)
+}
+
+// Lookup implements Keyring.
+func (m *Memory) Lookup(accessKeyID string) (Key, bool) {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	k, ok := m.keys[accessKeyID]
+	return k, ok
+}
+
+const (
+	idAlphabet     = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567" // base32, as AWS's ids
+	secretAlphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+)
+
+// Generate makes a new lasting key for an account: an id of 20 characters that
+// begins with AKIA (80 random bits) and a secret of 40 characters (240 random
+// bits). random is the source of randomness; nil: crypto/rand.
+func Generate(random io.Reader, account string) (Key, error) {
+	if random == nil {
+		random = rand.Reader
+	}
+	var seed [56]byte
+	if _, err := io.ReadFull(random, seed[:]); err != nil {
+		return Key{}, fmt.Errorf("generating an access key: %w", err)
+	}
+	id, secret := make([]byte, 16), make([]byte, 40)
+	for i := range id {
+		id[i] = idAlphabet[seed[i]%32]
+	}
+	for i := range secret {
+		secret[i] = secretAlphabet[seed[16+i]%64]
+	}
+	return Key{ID: "AKIA" + string(id), Secret: meeting.Secret(secret), Account: account}, nil
+}
+
+// ValidAccount reports whether s has the form of an account id: 12 digits.
+func ValidAccount(s string) bool {
+	if len(s) != 12 {
+		return false
+	}
+	for _, c := range []byte(s) {
+		if c < '0' || c > '9' {
+			return false
+		}
+	}
+	return true
+}
+
+func validID(s string) bool {
+	if len(s) < 3 || len(s) > 128 {
+		return false
+	}
+	for _, c := range []byte(s) {
+		if !('0' <= c && c <= '9' || 'A' <= c && c <= 'Z' || 'a' <= c && c <= 'z' || c == '_') {
+			return false
+		}
+	}
+	return true
+}

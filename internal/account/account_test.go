@@ -1,0 +1,112 @@
+package account
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+func TestGenerate(t *testing.T) {
+	seen := map[string]bool{}
+	for range 100 {
+		k, err := Generate(nil, DefaultAccount)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !regexp.MustCompile(`^AKIA[A-Z2-7]{16}$`).MatchString(k.ID) {
+			t.Errorf("id = %q", k.ID)
+		}
+		if !regexp.MustCompile(`^[A-Za-z0-9+/]{40}$`).MatchString(k.Secret.Reveal()) {
+			t.Errorf("secret has another form, %d characters", len(k.Secret))
+		}
+		if seen[k.ID] || seen[k.Secret.Reveal()] {
+			t.Fatal("the same key twice")
+		}
+		seen[k.ID], seen[k.Secret.Reveal()] = true, true
+		if _, err := NewMemory(k); err != nil {
+			t.Errorf("keyring refuses a generated key: %v", err)
+		}
+	}
+}
+
+func TestGenerateWithoutRandomness(t *testing.T) {
+	if _, err := Generate(bytes.NewReader(nil), DefaultAccount); err == nil {
+		t.Error("a key from no randomness")
+	}
+	broken := errors.New("broken")
+	if _, err := Generate(reader{broken}, DefaultAccount); !errors.Is(err, broken) {
+		t.Errorf("err = %v", err)
+	}
+}
+
+type reader struct{ err error }
+
+func (r reader) Read([]byte) (int, error) { return 0, r.err }
+
+func TestMemory(t *testing.T) {
+	k := Key{ID: "AKIDEXAMPLE", Secret: "secret", Account: DefaultAccount}
+	m, err := NewMemory(k)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, ok := m.Lookup(k.ID); !ok || got.Secret != k.Secret {
+		t.Errorf("Lookup = %v, %v", got, ok)
+	}
+	k.Secret = "rotated"
+	if err := m.Put(k); err != nil {
+		t.Fatal(err)
+	}
+	if got, _ := m.Lookup(k.ID); got.Secret != "rotated" {
+		t.Error("Put did not replace the key")
+	}
+	m.Remove(k.ID)
+	if _, ok := m.Lookup(k.ID); ok {
+		t.Error("found after Remove")
+	}
+	var zero Memory
+	if _, ok := zero.Lookup(k.ID); ok {
+		t.Error("found in an empty keyring")
+	}
+}
+
+func TestKeysThatCannotWork(t *testing.T) {
+	for name, k := range map[string]Key{
+		"no id":            {Secret: "secret", Account: DefaultAccount},
+		"slash in id":      {ID: "AKID/X", Secret: "secret", Account: DefaultAccount},
+		"no secret":        {ID: "AKIDEXAMPLE", Account: DefaultAccount},
+		"short account":    {ID: "AKIDEXAMPLE", Secret: "secret", Account: "123"},
+		"account of words": {ID: "AKIDEXAMPLE", Secret: "secret", Account: "twelve-chars"},
+	} {
+		_, err := NewMemory(k)
+		if err == nil {
+			t.Errorf("%s: accepted", name)
+		} else if strings.Contains(err.Error(), "secret\"") {
+			t.Errorf("%s: error holds the secret: %v", name, err)
+		}
+	}
+}
+
+func TestKeyPrintsNoSecret(t *testing.T) {
+	k := Key{ID: "AKIDEXAMPLE", Secret: "hush", SessionToken: "hush"}
+	if s := fmt.Sprintf("%v %+v %#v", k, k, k); strings.Contains(s, "hush") {
+		t.Errorf("prints as %s", s)
+	}
+}
+
+func TestRights(t *testing.T) {
+	all := Key{}
+	some := Key{Actions: []string{"GetMeeting"}, Regions: []string{"us-east-1"}}
+	none := Key{Actions: []string{}, Regions: []string{}}
+	if !all.MayCall("DeleteMeeting") || !all.MaySignFor("eu-west-1") {
+		t.Error("a key without lists may do everything")
+	}
+	if !some.MayCall("GetMeeting") || some.MayCall("DeleteMeeting") || !some.MaySignFor("us-east-1") || some.MaySignFor("eu-west-1") {
+		t.Error("a key with lists may do what is on them")
+	}
+	if none.MayCall("GetMeeting") || none.MaySignFor("us-east-1") {
+		t.Error("a key with empty lists may do nothing")
+	}
+}

@@ -1,0 +1,86 @@
+package rtp
+
+// The bounds of a NackList.
+const (
+	maxMissing   = 256
+	nackTries    = 10
+	nackGiveUp   = int64(1e9)
+	nackInterval = int64(40e6)
+)
+
+// NackList keeps the packets that are missing on one SSRC and says when to ask
+// for them: at once, then at growing intervals, until they come or it is too
+// late. It is bounded; the zero value is ready.
+type NackList struct {
+	missing [maxMissing]missing // by number
+	n       int
+	// RTT, when known, is the least time in ns between two requests for the same
+	// packet.
+	RTT int64
+}
+
+type missing struct {
+	ext   uint64
+	since int64
+	next  int64
+	tries uint8
+}
+
+// Len is how many packets are missing.
+func (l *NackList) Len() int { return l.n }
+
+// Gap notes that the packets from first to last (extended numbers, both
+// included) were skipped. ok is false when that is more than can be repaired:
+// the list is empty then, and a key frame is what helps.
+func (l *NackList) Gap(first, last uint64, now int64) (ok bool) {
+	if last < first {
+		return true
+	}
+	if last-first+1 > maxMissing-uint64(l.n) {
+		l.n = 0
+		return false
+	}
+	for x := first; x <= last; x++ {
+		l.missing[l.n] = missing{ext: x, since: now, next: now}
+		l.n++
+	}
+	return true
+}
+
+// Received takes a packet off the list, and says whether it was on it.
+func (l *NackList) Received(ext uint64) bool {
+	for i := range l.missing[:l.n] {
+		if l.missing[i].ext == ext {
+			copy(l.missing[i:l.n], l.missing[i+1:l.n])
+			l.n--
+			return true
+		}
+	}
+	return false
+}
+
+// Reset empties the list.
+func (l *NackList) Reset() { l.n = 0 }
+
+// Due appends to seqs the numbers to ask for now, oldest first, and counts the
+// request. Packets that were asked for too often or are too old leave the list;
+// lost is how many.
+func (l *NackList) Due(seqs []uint16, now int64) (due []uint16, lost int) {
+	keep := 0
+	for i := range l.missing[:l.n] {
+		m := l.missing[i]
+		if m.next <= now {
+			if m.tries == nackTries || now-m.since > nackGiveUp {
+				lost++
+				continue
+			}
+			m.tries++
+			m.next = now + max(l.RTT, nackInterval)*int64(m.tries+1)/2
+			seqs = append(seqs, uint16(m.ext))
+		}
+		l.missing[keep] = m
+		keep++
+	}
+	l.n = keep
+	return seqs, lost
+}

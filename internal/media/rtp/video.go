@@ -1,0 +1,188 @@
+package rtp
+
+import "encoding/binary"
+
+// VideoHeader is what forwarding needs to know of a video payload. Each codec's
+// parser fills it; parsers that return false have met a payload that is not of
+// their codec, and leave the header empty.
+type VideoHeader struct {
+	// KeyFrame says that this packet begins a key frame: a decoder that knows
+	// nothing can begin here. For H.264 that is the packet with the SPS.
+	KeyFrame bool
+	// IDR says that an H.264 packet begins a slice of an IDR picture, which is a
+	// point to begin at for a decoder that has its parameter sets.
+	IDR           bool
+	Width, Height uint32 // when KeyFrame and the payload tells, else 0
+	// PictureID and TL0PicIdx are those of the VP8 and VP9 descriptors.
+	PictureID     uint16
+	PictureIDBits uint8 // 0, 7 or 15
+	HasTL0PicIdx  bool
+	TL0PicIdx     uint8
+	Temporal      uint8 // temporal layer (TID)
+	Spatial       uint8 // spatial layer of VP9 (SID)
+
+	pictureAt, tl0At uint16 // where they are in the payload
+}
+
+// Patch writes other numbers into the payload that the header was parsed from,
+// as far as it has them; the picture id is cut to its width.
+func (h *VideoHeader) Patch(payload []byte, pictureID uint16, tl0PicIdx uint8) {
+	switch h.PictureIDBits {
+	case 7:
+		payload[h.pictureAt] = byte(pictureID) & 0x7F
+	case 15:
+		binary.BigEndian.PutUint16(payload[h.pictureAt:], pictureID|0x8000)
+	}
+	if h.HasTL0PicIdx {
+		payload[h.tl0At] = tl0PicIdx
+	}
+}
+
+// ParseVP8 reads the payload descriptor (RFC 7741 4.2) and, at the start of a
+// key frame, the frame header (RFC 6386 9.1).
+func ParseVP8(b []byte, h *VideoHeader) bool {
+	*h = VideoHeader{}
+	if len(b) == 0 {
+		return false
+	}
+	start := b[0]&0x10 != 0 && b[0]&0x07 == 0 // S and partition 0
+	n := 1
+	if b[0]&0x80 != 0 {
+		if len(b) < 2 {
+			return false
+		}
+		x := b[1]
+		n = 2
+		if x&0x80 != 0 {
+			if n = h.picture(b, n); n == 0 {
+				return false
+			}
+		}
+		if x&0x40 != 0 {
+			if n = h.tl0(b, n); n == 0 {
+				return false
+			}
+		}
+		if x&0x30 != 0 {
+			if len(b) <= n {
+				*h = VideoHeader{}
+				return false
+			}
+			if x&0x20 != 0 {
+				h.Temporal = b[n] >> 6
+			}
+			n++
+		}
+	}
+	if len(b) <= n {
+		*h = VideoHeader{}
+		return false
+	}
+	if start && b[n]&1 == 0 {
+		h.KeyFrame = true
+		if f := b[n:]; len(f) >= 10 && f[3] == 0x9D && f[4] == 0x01 && f[5] == 0x2A {
+			h.Width = uint32(binary.LittleEndian.Uint16(f[6:]) & 0x3FFF)
+			h.Height = uint32(binary.LittleEndian.Uint16(f[8:]) & 0x3FFF)
+		}
+	}
+	return true
+}
+
+// picture reads a picture id of one or two bytes at b[n:] and returns what
+// follows it, 0 when there is no room.
+func (h *VideoHeader) picture(b []byte, n int) int {
+	if len(b) <= n {
+		return 0
+	}
+	h.pictureAt = uint16(n)
+	if b[n]&0x80 == 0 {
+		h.PictureID, h.PictureIDBits = uint16(b[n]), 7
+		return n + 1
+	}
+	if len(b) < n+2 {
+		*h = VideoHeader{}
+		return 0
+	}
+	h.PictureID, h.PictureIDBits = binary.BigEndian.Uint16(b[n:])&0x7FFF, 15
+	return n + 2
+}
+
+func (h *VideoHeader) tl0(b []byte, n int) int {
+	if len(b) <= n {
+		*h = VideoHeader{}
+		return 0
+	}
+	h.HasTL0PicIdx, h.TL0PicIdx, h.tl0At = true, b[n], uint16(n)
+	return n + 1
+}
+
+// ParseVP9 reads the payload descriptor (RFC 9628 4.2) as far as forwarding one
+// layer needs it: picture id, layer indices, key frames, and the size from the
+// scalability structure.
+func ParseVP9(b []byte, h *VideoHeader) bool {
+	*h = VideoHeader{}
+	if len(b) == 0 {
+		return false
+	}
+	const (
+		flagI, flagP, flagL, flagF = 0x80, 0x40, 0x20, 0x10
+		flagB, flagV               = 0x08, 0x02
+	)
+	f := b[0]
+	n := 1
+	if f&flagI != 0 {
+		if n = h.picture(b, n); n == 0 {
+			return false
+		}
+	}
+	if f&flagL != 0 {
+		if len(b) <= n {
+			*h = VideoHeader{}
+			return false
+		}
+		h.Temporal, h.Spatial = b[n]>>5, b[n]>>1&7
+		n++
+		if f&flagF == 0 {
+			if n = h.tl0(b, n); n == 0 {
+				return false
+			}
+		}
+	}
+	if f&flagF != 0 && f&flagP != 0 {
+		for i := 0; ; i++ { // P_DIFF, at most 3
+			if len(b) <= n || i == 3 {
+				*h = VideoHeader{}
+				return false
+			}
+			n++
+			if b[n-1]&1 == 0 {
+				break
+			}
+		}
+	}
+	h.KeyFrame = f&flagP == 0 && f&flagB != 0 && h.Spatial == 0
+	if h.KeyFrame && f&flagV != 0 && len(b) > n {
+		layers := int(b[n]>>5) + 1
+		if b[n]&0x10 != 0 && len(b) >= n+1+4*layers {
+			top := b[n+1+4*(layers-1):]
+			h.Width = uint32(binary.BigEndian.Uint16(top))
+			h.Height = uint32(binary.BigEndian.Uint16(top[2:]))
+		}
+	}
+	return len(b) > n
+}
+
+// ParseAV1 reads the aggregation header (AV1 RTP specification 4.4): N marks
+// the first packet of a coded video sequence.
+func ParseAV1(b []byte, h *VideoHeader) bool {
+	*h = VideoHeader{}
+	if len(b) < 2 {
+		return false
+	}
+	const flagZ, flagN = 0x80, 0x08
+	if b[0]&flagZ != 0 && b[0]&flagN != 0 { // a sequence cannot begin with a continuation
+		return false
+	}
+	h.KeyFrame = b[0]&flagN != 0
+	return true
+}

@@ -1,0 +1,107 @@
+package meeting
+
+// The caps of one meeting (AttendeeMax; the lower one with FHD video or UHD
+// content) and of the replicas of one primary.
+const (
+	maxAttendees         = 250
+	maxAttendeesHighRes  = 25
+	maxReplicas          = 4
+	maxAttendeesPerBatch = 100
+)
+
+// validate holds the features to what MeetingFeaturesConfiguration allows.
+func (f *Features) validate() error {
+	if f == nil {
+		return nil
+	}
+	if !oneOf(f.AudioEchoReduction, "", "AVAILABLE", "UNAVAILABLE") {
+		return Errorf(CodeBadRequest, "MeetingFeatures.Audio.EchoReduction must be AVAILABLE or UNAVAILABLE")
+	}
+	if !oneOf(f.VideoMaxResolution, "", "None", "HD", "FHD") {
+		return Errorf(CodeBadRequest, "MeetingFeatures.Video.MaxResolution must be None, HD or FHD")
+	}
+	if !oneOf(f.ContentMaxResolution, "", "None", "FHD", "UHD") {
+		return Errorf(CodeBadRequest, "MeetingFeatures.Content.MaxResolution must be None, FHD or UHD")
+	}
+	if f.AttendeeMaxCount < 0 || f.AttendeeMaxCount > maxAttendees {
+		return Errorf(CodeBadRequest, "MeetingFeatures.Attendee.MaxCount must be between 1 and %d", maxAttendees)
+	}
+	if !f.highResolution() {
+		return nil
+	}
+	if n := f.AttendeeMaxCount; n == 0 || n > maxAttendeesHighRes {
+		return Errorf(CodeBadRequest, "MeetingFeatures.Attendee.MaxCount must be given, and be %d or less, with Video FHD or Content UHD",
+			maxAttendeesHighRes)
+	}
+	return nil
+}
+
+func (f *Features) highResolution() bool {
+	return f.VideoMaxResolution == "FHD" || f.ContentMaxResolution == "UHD"
+}
+
+func oneOf(v string, set ...string) bool {
+	for _, s := range set {
+		if v == s {
+			return true
+		}
+	}
+	return false
+}
+
+// attendeeCap is how many attendees m may have.
+func (s *Service) attendeeCap(m *Meeting) int {
+	if m.Features != nil && m.Features.AttendeeMaxCount > 0 {
+		return min(m.Features.AttendeeMaxCount, s.opt.MaxAttendees)
+	}
+	return s.opt.MaxAttendees
+}
+
+// capabilitiesFor is what a new attendee of m gets that asked for c, nil when it
+// left the choice to the meeting.
+func capabilitiesFor(m *Meeting, c *Capabilities) (Capabilities, error) {
+	video, content := true, true
+	if m.Features != nil {
+		video, content = m.Features.VideoMaxResolution != "None", m.Features.ContentMaxResolution != "None"
+	}
+	if c == nil {
+		d := DefaultCapabilities
+		switch {
+		case !video && !content:
+			d.Video, d.Content = NoMedia, NoMedia
+		case !video:
+			d.Video = Receive // as documented, although nobody may ask for it
+		case !content:
+			d.Content = NoMedia
+		}
+		return d, nil
+	}
+	if err := c.validate(); err != nil {
+		return Capabilities{}, err
+	}
+	if !video && c.Video != NoMedia {
+		return Capabilities{}, Errorf(CodeBadRequest, "Capabilities.Video must be None: the meeting has no video")
+	}
+	if !content && c.Content != NoMedia {
+		return Capabilities{}, Errorf(CodeBadRequest, "Capabilities.Content must be None: the meeting has no content sharing")
+	}
+	return *c, nil
+}
+
+// validate holds capabilities to the rules that need no meeting.
+func (c *Capabilities) validate() error {
+	for _, m := range []struct {
+		name  string
+		value Capability
+	}{{"Audio", c.Audio}, {"Video", c.Video}, {"Content", c.Content}} {
+		switch m.value {
+		case SendReceive, Send, Receive, NoMedia:
+		default:
+			return Errorf(CodeBadRequest, "Capabilities.%s must be SendReceive, Send, Receive or None", m.name)
+		}
+	}
+	if c.Content.CanReceive() && !c.Video.CanReceive() {
+		return Errorf(CodeBadRequest, "Capabilities.Content can receive only when Capabilities.Video is SendReceive or Receive")
+	}
+	return nil
+}

@@ -1,0 +1,297 @@
+package projection
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"belfry/internal/meeting"
+)
+
+// Version is the encoding that this package writes, and the newest it reads.
+// Members may be added to it; a change of meaning needs a new number.
+const Version = 1
+
+// ErrNewer says that data was written by a newer version of the program.
+var ErrNewer = errors.New("the data was written by a newer version")
+
+// Record is what one message of the log holds: the commits that were made with
+// one sync. ID tells the message from any other.
+type Record struct {
+	ID      string
+	Commits [][]Op
+}
+
+// The types below are the encoding: JSON with short names. They repeat the
+// domain's types because join tokens must be written as they are, and so that a
+// name of the domain can change without a change on disk.
+type wireRecord struct {
+	Version int        `json:"v"`
+	ID      string     `json:"id"`
+	Commits [][]wireOp `json:"c"`
+}
+
+// wireOp has exactly one member set.
+type wireOp struct {
+	Meeting         *wireMeeting  `json:"m,omitempty"`
+	MeetingDeleted  string        `json:"md,omitempty"`
+	Attendee        *wireAttendee `json:"a,omitempty"`
+	AttendeeDeleted *wireGone     `json:"ad,omitempty"`
+	Event           *wireEvent    `json:"e,omitempty"`
+	Setting         *wireSetting  `json:"s,omitempty"`
+
+	// In snapshots alone.
+	Journal *wireJournal `json:"j,omitempty"`
+	LastSeq uint64       `json:"q,omitempty"`
+}
+
+type wireMeeting struct {
+	ID        string        `json:"id"`
+	Seq       uint64        `json:"n"`
+	Account   string        `json:"ac"`
+	Region    string        `json:"cr,omitempty"`
+	Token     string        `json:"ct,omitempty"`
+	External  string        `json:"x,omitempty"`
+	Host      string        `json:"h,omitempty"`
+	Media     string        `json:"mr,omitempty"`
+	Primary   string        `json:"p,omitempty"`
+	Tenants   []string      `json:"tn,omitempty"`
+	Network   string        `json:"nt,omitempty"`
+	Features  *wireFeatures `json:"f,omitempty"`
+	SNS       string        `json:"sns,omitempty"`
+	SQS       string        `json:"sqs,omitempty"`
+	Lambda    string        `json:"lam,omitempty"`
+	Tags      []wireTag     `json:"t,omitempty"`
+	CreatedAt time.Time     `json:"at"`
+}
+
+type wireFeatures struct {
+	Echo    string `json:"e,omitempty"`
+	Video   string `json:"v,omitempty"`
+	Content string `json:"c,omitempty"`
+	Max     int    `json:"m,omitempty"`
+}
+
+type wireTag struct {
+	Key   string `json:"k"`
+	Value string `json:"v"`
+}
+
+type wireAttendee struct {
+	ID        string    `json:"id"`
+	Seq       uint64    `json:"n"`
+	Meeting   string    `json:"m"`
+	User      string    `json:"u,omitempty"`
+	Token     string    `json:"jt"`
+	Audio     string    `json:"ca,omitempty"`
+	Video     string    `json:"cv,omitempty"`
+	Content   string    `json:"cc,omitempty"`
+	Tags      []wireTag `json:"t,omitempty"`
+	CreatedAt time.Time `json:"at"`
+}
+
+type wireGone struct {
+	Meeting  string `json:"m"`
+	Attendee string `json:"a"`
+}
+
+type wireEvent struct {
+	ID       string    `json:"id"`
+	Number   uint64    `json:"n"`
+	Type     string    `json:"t"`
+	At       time.Time `json:"at"`
+	Account  string    `json:"ac,omitempty"`
+	Region   string    `json:"cr,omitempty"`
+	Meeting  string    `json:"m"`
+	External string    `json:"x,omitempty"`
+	Media    string    `json:"mr,omitempty"`
+	Attendee string    `json:"a,omitempty"`
+	User     string    `json:"u,omitempty"`
+	Network  string    `json:"nt,omitempty"`
+}
+
+type wireSetting struct {
+	Name  string `json:"k"`
+	Value []byte `json:"v"`
+}
+
+type wireJournal struct {
+	Meeting string `json:"m"`
+	Last    uint64 `json:"n"`
+	Keep    bool   `json:"k,omitempty"`
+}
+
+// EncodeOps encodes one commit, to be joined with others by EncodeRecord.
+func EncodeOps(ops []Op) (json.RawMessage, error) {
+	wire := make([]wireOp, len(ops))
+	for i, op := range ops {
+		wire[i] = toWire(op)
+	}
+	return json.Marshal(wire)
+}
+
+// EncodeRecord encodes a Record from its ID and its commits, encoded.
+func EncodeRecord(id string, commits []json.RawMessage) ([]byte, error) {
+	return json.Marshal(struct {
+		Version int               `json:"v"`
+		ID      string            `json:"id"`
+		Commits []json.RawMessage `json:"c"`
+	}{Version, id, commits})
+}
+
+// DecodeRecord is the reverse of EncodeRecord. Of what was deleted only the ids
+// are known; State.Apply fills in the rest.
+func DecodeRecord(data []byte) (Record, error) {
+	var wire wireRecord
+	if err := decode(data, &wire); err != nil {
+		return Record{}, err
+	}
+	r := Record{ID: wire.ID}
+	for _, commit := range wire.Commits {
+		ops := make([]Op, 0, len(commit))
+		for _, w := range commit {
+			ops = append(ops, fromWire(w))
+		}
+		r.Commits = append(r.Commits, ops)
+	}
+	return r, nil
+}
+
+// decode looks at the version before it believes the rest.
+func decode(data []byte, into any) error {
+	var head struct {
+		Version int `json:"v"`
+	}
+	if err := json.Unmarshal(data, &head); err != nil {
+		return fmt.Errorf("decode store record: %w", err)
+	}
+	if head.Version > Version {
+		return fmt.Errorf("decode store record of version %d: %w", head.Version, ErrNewer)
+	}
+	if head.Version < 1 {
+		return fmt.Errorf("decode store record: no version")
+	}
+	if err := json.Unmarshal(data, into); err != nil {
+		return fmt.Errorf("decode store record: %w", err)
+	}
+	return nil
+}
+
+func toWire(op Op) (w wireOp) {
+	switch ch := op.Change; {
+	case ch.MeetingPut != nil:
+		w.Meeting = wireFromMeeting(ch.MeetingPut)
+	case ch.MeetingDeleted != nil:
+		w.MeetingDeleted = ch.MeetingDeleted.ID
+	case ch.AttendeePut != nil:
+		w.Attendee = wireFromAttendee(ch.AttendeePut)
+	case ch.AttendeeDeleted != nil:
+		w.AttendeeDeleted = &wireGone{Meeting: ch.AttendeeDeleted.MeetingID, Attendee: ch.AttendeeDeleted.ID}
+	case ch.Event != nil:
+		w.Event = wireFromEvent(ch.Event)
+	case op.Setting != nil:
+		w.Setting = &wireSetting{Name: op.Setting.Name, Value: op.Setting.Value}
+	}
+	return w
+}
+
+// fromWire makes an Op that may be empty, when a later version wrote a member
+// that is not known here.
+func fromWire(w wireOp) (op Op) {
+	switch {
+	case w.Meeting != nil:
+		op.MeetingPut = w.Meeting.meeting()
+	case w.MeetingDeleted != "":
+		op.MeetingDeleted = &meeting.Meeting{ID: w.MeetingDeleted}
+	case w.Attendee != nil:
+		op.AttendeePut = w.Attendee.attendee()
+	case w.AttendeeDeleted != nil:
+		op.AttendeeDeleted = &meeting.Attendee{MeetingID: w.AttendeeDeleted.Meeting, ID: w.AttendeeDeleted.Attendee}
+	case w.Event != nil:
+		e := w.Event.event()
+		op.Event = &e
+	case w.Setting != nil:
+		value := w.Setting.Value
+		if value == nil {
+			value = []byte{}
+		}
+		op.Setting = &Setting{Name: w.Setting.Name, Value: value}
+	}
+	return op
+}
+
+func wireFromMeeting(m *meeting.Meeting) *wireMeeting {
+	w := &wireMeeting{
+		ID: m.ID, Seq: m.Seq, Account: m.Account, Region: m.ControlRegion, Token: m.ClientRequestToken,
+		External: m.ExternalMeetingID, Host: m.HostID, Media: m.MediaRegion, Primary: m.PrimaryMeetingID,
+		Tenants: m.TenantIDs, Network: m.NetworkType, Tags: wireTags(m.Tags), CreatedAt: m.CreatedAt,
+		SNS: m.Notifications.SNSTopicARN, SQS: m.Notifications.SQSQueueARN, Lambda: m.Notifications.LambdaFunctionARN,
+	}
+	if f := m.Features; f != nil {
+		w.Features = &wireFeatures{Echo: f.AudioEchoReduction, Video: f.VideoMaxResolution,
+			Content: f.ContentMaxResolution, Max: f.AttendeeMaxCount}
+	}
+	return w
+}
+
+func (w *wireMeeting) meeting() *meeting.Meeting {
+	m := &meeting.Meeting{
+		ID: w.ID, Seq: w.Seq, Account: w.Account, ControlRegion: w.Region, ClientRequestToken: w.Token,
+		ExternalMeetingID: w.External, HostID: w.Host, MediaRegion: w.Media, PrimaryMeetingID: w.Primary,
+		TenantIDs: w.Tenants, NetworkType: w.Network, Tags: tagsOf(w.Tags), CreatedAt: w.CreatedAt.UTC(),
+		Notifications: meeting.Notifications{SNSTopicARN: w.SNS, SQSQueueARN: w.SQS, LambdaFunctionARN: w.Lambda},
+	}
+	if f := w.Features; f != nil {
+		m.Features = &meeting.Features{AudioEchoReduction: f.Echo, VideoMaxResolution: f.Video,
+			ContentMaxResolution: f.Content, AttendeeMaxCount: f.Max}
+	}
+	return m
+}
+
+func wireFromAttendee(a *meeting.Attendee) *wireAttendee {
+	return &wireAttendee{
+		ID: a.ID, Seq: a.Seq, Meeting: a.MeetingID, User: a.ExternalUserID, Token: a.JoinToken.Reveal(),
+		Audio: string(a.Capabilities.Audio), Video: string(a.Capabilities.Video), Content: string(a.Capabilities.Content),
+		Tags: wireTags(a.Tags), CreatedAt: a.CreatedAt,
+	}
+}
+
+func (w *wireAttendee) attendee() *meeting.Attendee {
+	return &meeting.Attendee{
+		ID: w.ID, Seq: w.Seq, MeetingID: w.Meeting, ExternalUserID: w.User, JoinToken: meeting.Secret(w.Token),
+		Capabilities: meeting.Capabilities{Audio: meeting.Capability(w.Audio),
+			Video: meeting.Capability(w.Video), Content: meeting.Capability(w.Content)},
+		Tags: tagsOf(w.Tags), CreatedAt: w.CreatedAt.UTC(),
+	}
+}
+
+func wireFromEvent(e *meeting.Event) *wireEvent {
+	return &wireEvent{
+		ID: e.ID, Number: e.Number, Type: string(e.Type), At: e.At, Account: e.Account, Region: e.Region,
+		Meeting: e.MeetingID, External: e.ExternalMeetingID, Media: e.MediaRegion,
+		Attendee: e.AttendeeID, User: e.ExternalUserID, Network: e.NetworkType,
+	}
+}
+
+func (w *wireEvent) event() meeting.Event {
+	return meeting.Event{
+		ID: w.ID, Number: w.Number, Type: meeting.EventType(w.Type), At: w.At.UTC(), Account: w.Account, Region: w.Region,
+		MeetingID: w.Meeting, ExternalMeetingID: w.External, MediaRegion: w.Media,
+		AttendeeID: w.Attendee, ExternalUserID: w.User, NetworkType: w.Network,
+	}
+}
+
+func wireTags(in []meeting.Tag) (out []wireTag) {
+	for _, t := range in {
+		out = append(out, wireTag{Key: t.Key, Value: t.Value})
+	}
+	return out
+}
+
+func tagsOf(in []wireTag) (out []meeting.Tag) {
+	for _, t := range in {
+		out = append(out, meeting.Tag{Key: t.Key, Value: t.Value})
+	}
+	return out
+}

@@ -1,0 +1,336 @@
+// Package projection is what the stores have in common: the state that a log
+// of commits adds up to, kept in maps; the staged transactions that make new
+// commits; and the encoding in which commits and snapshots are kept. It knows
+// no disk and no network, and starts no goroutine.
+package projection
+
+import (
+	"slices"
+	"sort"
+	"sync"
+	"time"
+
+	"belfry/internal/meeting"
+)
+
+// EventRetention is how long an event waits for delivery before it is dropped.
+const EventRetention = 24 * time.Hour
+
+// Op is one write of a commit: a Change that watchers are told of, or a
+// setting.
+type Op struct {
+	meeting.Change
+	Setting *Setting
+}
+
+// Setting is a named value.
+type Setting struct {
+	Name  string
+	Value []byte
+}
+
+// State is everything that was committed. One owner applies commits; any
+// number of readers look through View.
+type State struct {
+	mu sync.RWMutex // held for writing by Apply and Load, for reading by View
+
+	seq      uint64 // the last Seq given
+	rooms    map[string]*room
+	people   map[string]*meeting.Attendee
+	tokens   map[tokenKey]*meeting.Meeting
+	accounts map[string]*index[meeting.Meeting]
+	replicas map[string]*index[meeting.Meeting]
+	journals map[string]*journal
+	settings map[string][]byte
+}
+
+type tokenKey struct{ account, token string }
+
+// room is a meeting with its attendees.
+type room struct {
+	meeting *meeting.Meeting
+	people  index[meeting.Attendee]
+	users   map[string]*meeting.Attendee
+}
+
+// journal is the events of one meeting. It outlives the meeting when there is
+// somebody to deliver them to.
+type journal struct {
+	last   uint64 // the last Number given
+	keep   bool
+	events []meeting.Event
+}
+
+// New returns an empty State.
+func New() *State {
+	return &State{
+		rooms:    map[string]*room{},
+		people:   map[string]*meeting.Attendee{},
+		tokens:   map[tokenKey]*meeting.Meeting{},
+		accounts: map[string]*index[meeting.Meeting]{},
+		replicas: map[string]*index[meeting.Meeting]{},
+		journals: map[string]*journal{},
+		settings: map[string][]byte{},
+	}
+}
+
+// View runs fn while nothing is applied.
+func (s *State) View(fn func(meeting.Reader) error) error {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return fn(s)
+}
+
+// Apply adds one commit and returns it with its deletions filled in.
+func (s *State) Apply(ops []Op) meeting.Commit {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var c meeting.Commit
+	for _, op := range ops {
+		ch := op.Change
+		switch {
+		case ch.MeetingPut != nil:
+			s.putMeeting(ch.MeetingPut)
+		case ch.MeetingDeleted != nil:
+			if ch.MeetingDeleted = s.deleteMeeting(ch.MeetingDeleted.ID); ch.MeetingDeleted == nil {
+				continue
+			}
+		case ch.AttendeePut != nil:
+			s.putAttendee(ch.AttendeePut)
+		case ch.AttendeeDeleted != nil:
+			if ch.AttendeeDeleted = s.deleteAttendee(ch.AttendeeDeleted.ID); ch.AttendeeDeleted == nil {
+				continue
+			}
+		case ch.Event != nil:
+			s.addEvent(*ch.Event)
+		case op.Setting != nil:
+			s.settings[op.Setting.Name] = op.Setting.Value
+			continue
+		default:
+			continue
+		}
+		c.Changes = append(c.Changes, ch)
+	}
+	return c
+}
+
+func (s *State) putMeeting(m *meeting.Meeting) {
+	s.seq = max(s.seq, m.Seq)
+	r := s.rooms[m.ID]
+	if r == nil {
+		r = &room{users: map[string]*meeting.Attendee{}}
+		s.rooms[m.ID] = r
+	}
+	r.meeting = m
+	if m.ClientRequestToken != "" {
+		s.tokens[tokenKey{m.Account, m.ClientRequestToken}] = m
+	}
+	indexFor(s.accounts, m.Account).put(m.Seq, m)
+	if m.PrimaryMeetingID != "" {
+		indexFor(s.replicas, m.PrimaryMeetingID).put(m.Seq, m)
+	}
+	if j := s.journals[m.ID]; j != nil && m.Notifications.Any() {
+		j.keep = true
+	}
+}
+
+func indexFor(in map[string]*index[meeting.Meeting], key string) *index[meeting.Meeting] {
+	x := in[key]
+	if x == nil {
+		x = &index[meeting.Meeting]{}
+		in[key] = x
+	}
+	return x
+}
+
+func dropFrom(in map[string]*index[meeting.Meeting], key string, seq uint64) {
+	x := in[key]
+	if x == nil {
+		return
+	}
+	if x.remove(seq); x.len() == 0 {
+		delete(in, key)
+	}
+}
+
+func (s *State) deleteMeeting(id string) *meeting.Meeting {
+	r := s.rooms[id]
+	if r == nil {
+		return nil
+	}
+	m := r.meeting
+	r.people.each(0, func(_ uint64, a *meeting.Attendee) bool {
+		delete(s.people, a.ID)
+		return true
+	})
+	delete(s.rooms, id)
+	delete(s.tokens, tokenKey{m.Account, m.ClientRequestToken})
+	dropFrom(s.accounts, m.Account, m.Seq)
+	dropFrom(s.replicas, m.PrimaryMeetingID, m.Seq)
+	if j := s.journals[id]; j != nil && !j.keep {
+		delete(s.journals, id)
+	}
+	return m
+}
+
+func (s *State) putAttendee(a *meeting.Attendee) {
+	s.seq = max(s.seq, a.Seq)
+	r := s.rooms[a.MeetingID]
+	if r == nil {
+		return
+	}
+	s.people[a.ID] = a
+	r.people.put(a.Seq, a)
+	if a.ExternalUserID != "" {
+		r.users[a.ExternalUserID] = a
+	}
+}
+
+func (s *State) deleteAttendee(id string) *meeting.Attendee {
+	a := s.people[id]
+	if a == nil {
+		return nil
+	}
+	delete(s.people, id)
+	if r := s.rooms[a.MeetingID]; r != nil {
+		r.people.remove(a.Seq)
+		delete(r.users, a.ExternalUserID)
+	}
+	return a
+}
+
+func (s *State) addEvent(e meeting.Event) {
+	r := s.rooms[e.MeetingID]
+	j := s.journals[e.MeetingID]
+	if j == nil {
+		if r == nil {
+			return // a late word about a meeting that nobody listens to
+		}
+		j = &journal{keep: r.meeting.Notifications.Any()}
+		s.journals[e.MeetingID] = j
+	}
+	j.last = max(j.last, e.Number)
+	if j.keep {
+		j.prune(e.At.Add(-EventRetention))
+		j.events = append(j.events, e)
+	}
+}
+
+func (j *journal) prune(before time.Time) {
+	n := 0
+	for n < len(j.events) && j.events[n].At.Before(before) {
+		n++
+	}
+	if n > 0 {
+		j.events = append([]meeting.Event(nil), j.events[n:]...)
+	}
+}
+
+func (j *journal) list(after uint64, limit int) []meeting.Event {
+	i := sort.Search(len(j.events), func(i int) bool { return j.events[i].Number > after })
+	n := min(max(limit, 0), len(j.events)-i)
+	if n == 0 {
+		return nil
+	}
+	return slices.Clone(j.events[i : i+n])
+}
+
+// Prune drops the events that have waited longer than EventRetention.
+func (s *State) Prune(now time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for id, j := range s.journals {
+		j.prune(now.Add(-EventRetention))
+		if len(j.events) == 0 && s.rooms[id] == nil {
+			delete(s.journals, id)
+		}
+	}
+}
+
+// Meeting implements meeting.Reader, as do the methods below. Outside View they
+// are for the owner of the State alone.
+func (s *State) Meeting(id string) (*meeting.Meeting, bool) {
+	r := s.rooms[id]
+	if r == nil {
+		return nil, false
+	}
+	return r.meeting, true
+}
+
+// MeetingByToken implements meeting.Reader.
+func (s *State) MeetingByToken(account, token string) (*meeting.Meeting, bool) {
+	m, ok := s.tokens[tokenKey{account, token}]
+	return m, ok
+}
+
+// Meetings implements meeting.Reader.
+func (s *State) Meetings(account string, after uint64, limit int) []*meeting.Meeting {
+	return s.accounts[account].list(after, limit)
+}
+
+// MeetingCount implements meeting.Reader.
+func (s *State) MeetingCount(account string) int { return s.accounts[account].len() }
+
+// Replicas implements meeting.Reader.
+func (s *State) Replicas(primary string) []*meeting.Meeting {
+	x := s.replicas[primary]
+	return x.list(0, x.len())
+}
+
+// Attendee implements meeting.Reader.
+func (s *State) Attendee(meetingID, attendeeID string) (*meeting.Attendee, bool) {
+	a := s.people[attendeeID]
+	if a == nil || a.MeetingID != meetingID {
+		return nil, false
+	}
+	return a, true
+}
+
+// AttendeeByUser implements meeting.Reader.
+func (s *State) AttendeeByUser(meetingID, externalUserID string) (*meeting.Attendee, bool) {
+	r := s.rooms[meetingID]
+	if r == nil {
+		return nil, false
+	}
+	a, ok := r.users[externalUserID]
+	return a, ok
+}
+
+// AttendeeByID implements meeting.Reader.
+func (s *State) AttendeeByID(id string) (*meeting.Attendee, bool) {
+	a, ok := s.people[id]
+	return a, ok
+}
+
+// Attendees implements meeting.Reader.
+func (s *State) Attendees(meetingID string, after uint64, limit int) []*meeting.Attendee {
+	r := s.rooms[meetingID]
+	if r == nil {
+		return nil
+	}
+	return r.people.list(after, limit)
+}
+
+// AttendeeCount implements meeting.Reader.
+func (s *State) AttendeeCount(meetingID string) int {
+	r := s.rooms[meetingID]
+	if r == nil {
+		return 0
+	}
+	return r.people.len()
+}
+
+// Events implements meeting.Reader.
+func (s *State) Events(meetingID string, after uint64, limit int) []meeting.Event {
+	j := s.journals[meetingID]
+	if j == nil {
+		return nil
+	}
+	return j.list(after, limit)
+}
+
+// Setting implements meeting.Reader.
+func (s *State) Setting(name string) ([]byte, bool) {
+	v, ok := s.settings[name]
+	return v, ok
+}
