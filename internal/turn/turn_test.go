@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -156,9 +157,13 @@ func TestRelayAnswersFromTheAdvertisedAddress(t *testing.T) {
 }
 
 func TestCredentials(t *testing.T) {
-	now := time.Now()
-	live := true
-	s := start(t, Config{Mode: Always, Now: func() time.Time { return now }, Live: func(id string) bool { return live && id == "attendee" }})
+	var later atomic.Int64 // how far the clock has gone on
+	var deleted atomic.Bool
+	s := start(t, Config{
+		Mode: Always,
+		Now:  func() time.Time { return time.Now().Add(time.Duration(later.Load())) },
+		Live: func(id string) bool { return !deleted.Load() && id == "attendee" },
+	})
 	good := s.Credentials("attendee"+meeting.ContentSuffix, netip.Addr{}, false)
 	for name, test := range map[string]struct {
 		username, password string
@@ -170,13 +175,12 @@ func TestCredentials(t *testing.T) {
 		"another attendee": {strings.Replace(good.Username, "attendee", "attendant", 1), good.Password.Reveal(), func() {}, false},
 		"longer life":      {"9" + good.Username, good.Password.Reveal(), func() {}, false},
 		"no username":      {"x", "x", func() {}, false},
-		"expired":          {good.Username, good.Password.Reveal(), func() { now = now.Add(2 * time.Hour) }, false},
-		"deleted":          {good.Username, good.Password.Reveal(), func() { live = false }, false},
+		"expired":          {good.Username, good.Password.Reveal(), func() { later.Store(int64(2 * time.Hour)) }, false},
+		"deleted":          {good.Username, good.Password.Reveal(), func() { deleted.Store(true) }, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			was := now
 			test.prepare()
-			defer func() { now, live = was, true }()
+			defer func() { later.Store(0); deleted.Store(false) }()
 			if _, err := client(t, s, "udp", test.username, test.password); (err == nil) != test.ok {
 				t.Errorf("got %v, want ok=%v", err, test.ok)
 			}
