@@ -239,7 +239,7 @@ func (w *wireMeeting) meeting() *meeting.Meeting {
 	m := &meeting.Meeting{
 		ID: w.ID, Seq: w.Seq, Account: w.Account, ControlRegion: w.Region, ClientRequestToken: w.Token,
 		ExternalMeetingID: w.External, HostID: w.Host, MediaRegion: w.Media, PrimaryMeetingID: w.Primary,
-		TenantIDs: w.Tenants, NetworkType: w.Network, Tags: tagsOf(w.Tags), CreatedAt: w.CreatedAt.UTC(),
+		TenantIDs: cloneList(w.Tenants), NetworkType: w.Network, Tags: tagsOf(w.Tags), CreatedAt: w.CreatedAt.UTC(),
 		Notifications: meeting.Notifications{SNSTopicARN: w.SNS, SQSQueueARN: w.SQS, LambdaFunctionARN: w.Lambda},
 	}
 	if f := w.Features; f != nil {

@@ -27,11 +27,19 @@ type Overlay struct {
 	roll      map[string][]entry // attendees added, by meeting
 	meetingsN map[string]int     // change of MeetingCount
 	peopleN   map[string]int     // change of AttendeeCount
-	journals  map[string]*journal
+	journals  map[string]stagedJournal
 	settings  map[string][]byte
 }
 
 type userKey struct{ meetingID, user string }
+
+// stagedJournal is a journal of base, nil for none, with what was staged.
+type stagedJournal struct {
+	last  uint64
+	keep  bool
+	base  *journal
+	added []meeting.Event
+}
 
 type entry struct {
 	seq uint64
@@ -47,7 +55,7 @@ func Stage(s *State) *Overlay {
 		users:  map[userKey]*meeting.Attendee{}, accounts: map[string][]entry{},
 		replicas: map[string][]entry{}, roll: map[string][]entry{},
 		meetingsN: map[string]int{}, peopleN: map[string]int{},
-		journals: map[string]*journal{}, settings: map[string][]byte{},
+		journals: map[string]stagedJournal{}, settings: map[string][]byte{},
 	}
 }
 
@@ -124,8 +132,9 @@ func (o *Overlay) PutMeeting(in *meeting.Meeting) *meeting.Meeting {
 	if m.ClientRequestToken != "" {
 		set(o, o.tokens, key, m)
 	}
-	if j := o.journal(m.ID); j != nil && !j.keep && m.Notifications.Any() {
-		set(o, o.journals, m.ID, &journal{last: j.last, keep: true, events: j.events})
+	if j, ok := o.journal(m.ID); ok && !j.keep && m.Notifications.Any() {
+		j.keep = true
+		set(o, o.journals, m.ID, j)
 	}
 	o.write(meeting.Change{MeetingPut: m})
 	return m
@@ -199,28 +208,33 @@ func (o *Overlay) DeleteAttendee(meetingID, attendeeID string) {
 	o.write(meeting.Change{AttendeeDeleted: a})
 }
 
-// journal is the meeting's journal as staged: shared with base until it changes.
-func (o *Overlay) journal(meetingID string) *journal {
-	if j, ok := o.journals[meetingID]; ok {
-		return j
+// journal is the meeting's journal as staged.
+func (o *Overlay) journal(meetingID string) (j stagedJournal, ok bool) {
+	if j, ok = o.journals[meetingID]; ok {
+		return j, true
 	}
-	return o.base.journals[meetingID]
+	if base := o.base.journals[meetingID]; base != nil {
+		return stagedJournal{last: base.last, keep: base.keep, base: base}, true
+	}
+	return stagedJournal{}, false
 }
 
 // Emit implements meeting.Tx.
 func (o *Overlay) Emit(e meeting.Event) {
-	var next journal
-	if j := o.journal(e.MeetingID); j != nil {
-		next = *j
-	} else if m, ok := o.Meeting(e.MeetingID); ok {
-		next.keep = m.Notifications.Any()
+	j, ok := o.journal(e.MeetingID)
+	if !ok {
+		if m, live := o.Meeting(e.MeetingID); live {
+			j.keep = m.Notifications.Any()
+		}
 	}
-	next.last++
-	e.Number, e.At = next.last, e.At.UTC().Round(0)
-	if next.keep {
-		next.events = append(slices.Clip(next.events), e)
+	j.last++
+	e.Number, e.At = j.last, e.At.UTC().Round(0)
+	if j.keep {
+		// Undoing goes back to the shorter slice; what lies behind its end is
+		// then overwritten.
+		j.added = append(j.added, e)
 	}
-	set(o, o.journals, e.MeetingID, &next)
+	set(o, o.journals, e.MeetingID, j)
 	o.write(meeting.Change{Event: &e})
 }
 
@@ -346,11 +360,16 @@ func (o *Overlay) AttendeeCount(meetingID string) int {
 
 // Events implements meeting.Reader.
 func (o *Overlay) Events(meetingID string, after uint64, limit int) []meeting.Event {
-	j := o.journal(meetingID)
-	if j == nil {
+	staged, ok := o.journal(meetingID)
+	if !ok {
 		return nil
 	}
-	return j.list(after, limit)
+	var out []meeting.Event
+	if staged.base != nil {
+		out = staged.base.list(after, limit)
+	}
+	added := journal{events: staged.added}
+	return append(out, added.list(after, limit-len(out))...)
 }
 
 // Setting implements meeting.Reader.

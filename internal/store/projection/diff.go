@@ -1,0 +1,50 @@
+package projection
+
+import (
+	"reflect"
+
+	"belfry/internal/meeting"
+)
+
+// Diff is the commit that leads from one State to another: for watchers that
+// missed the commits between. Of events it tells those that are still kept.
+func Diff(from, to *State) meeting.Commit {
+	var c meeting.Commit
+	add := func(ch meeting.Change) { c.Changes = append(c.Changes, ch) }
+	for id, r := range from.rooms {
+		if to.rooms[id] == nil {
+			add(meeting.Change{MeetingDeleted: r.meeting})
+		}
+	}
+	for id, a := range from.people {
+		if to.people[id] == nil && to.rooms[a.MeetingID] != nil {
+			add(meeting.Change{AttendeeDeleted: a})
+		}
+	}
+	snapshot := to.Snapshot()
+	for op := range snapshot.ops() {
+		switch ch := fromWire(op).Change; {
+		case ch.MeetingPut != nil:
+			if old := from.rooms[ch.MeetingPut.ID]; old == nil || !sameMeeting(old.meeting, ch.MeetingPut) {
+				add(meeting.Change{MeetingPut: to.rooms[ch.MeetingPut.ID].meeting})
+			}
+		case ch.AttendeePut != nil:
+			if old := from.people[ch.AttendeePut.ID]; old == nil || !sameAttendee(old, ch.AttendeePut) {
+				add(meeting.Change{AttendeePut: to.people[ch.AttendeePut.ID]})
+			}
+		case ch.Event != nil:
+			if j := from.journals[ch.Event.MeetingID]; j == nil || j.last < ch.Event.Number {
+				add(ch)
+			}
+		}
+	}
+	return c
+}
+
+func sameMeeting(a, b *meeting.Meeting) bool { return sameWire(wireFromMeeting(a), wireFromMeeting(b)) }
+
+func sameAttendee(a, b *meeting.Attendee) bool {
+	return sameWire(wireFromAttendee(a), wireFromAttendee(b))
+}
+
+func sameWire[T any](a, b T) bool { return reflect.DeepEqual(a, b) }
