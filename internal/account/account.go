@@ -21,7 +21,7 @@ const DefaultAccount = "123456789012"
 
 // Key is one access key: a pair of id and secret, and who and what it is for.
 type Key struct {
-	ID      string         // access key id: 3–128 letters, digits and underscores
+	ID      string         // access key id: 1–128 visible ASCII characters without slash and comma
 	Secret  meeting.Secret // secret access key
 	Account string         // 12 digits
 
@@ -77,7 +77,7 @@ func NewMemory(keys ...Key) (*Memory, error) {
 func (m *Memory) Put(k Key) error {
 	switch {
 	case !validID(k.ID):
-		return fmt.Errorf("access key id must be 3 to 128 letters, digits and underscores, got %d characters", len(k.ID))
+		return fmt.Errorf("access key id must be 1 to 128 visible ASCII characters without slash and comma, got %d bytes", len(k.ID))
 	case k.Secret == "":
 		return fmt.Errorf("access key %s has no secret", k.ID)
 	case !ValidAccount(k.Account):
@@ -146,12 +146,14 @@ func ValidAccount(s string) bool {
 	return true
 }
 
+// validID reports whether s can stand in a credential scope, where slash, comma
+// and white space end it.
 func validID(s string) bool {
-	if len(s) < 3 || len(s) > 128 {
+	if s == "" || len(s) > 128 {
 		return false
 	}
 	for _, c := range []byte(s) {
-		if !('0' <= c && c <= '9' || 'A' <= c && c <= 'Z' || 'a' <= c && c <= 'z' || c == '_') {
+		if c <= ' ' || c >= 0x7f || c == '/' || c == ',' {
 			return false
 		}
 	}

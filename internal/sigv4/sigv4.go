@@ -67,36 +67,62 @@ type Result struct {
 // the whole body as it was read; r.RequestURI and r.Host must be as they came.
 // The error is always an *Error.
 func (v Verifier) Verify(r *http.Request, body []byte, keys Lookup, now time.Time) (Result, error) {
-	path, query := RequestTarget(r)
-	params := parseQuery(query)
-
-	sig, err := signatureOf(r, params)
+	claim, err := v.Claim(r, keys, now)
 	if err != nil {
 		return Result{}, err
 	}
+	return claim.Prove(body)
+}
+
+// Claim is what a request says of its signature, checked as far as that is
+// possible without the body: form, key, session token, scope and date.
+type Claim struct {
+	request *http.Request
+	path    string
+	params  []param
+	sig     *signature
+	key     account.Key
+}
+
+// Claim is the first half of Verify, for a caller that wants to spend nothing
+// on the body of a request that is refused anyway. It proves nothing: anyone
+// may claim. The error is always an *Error.
+func (v Verifier) Claim(r *http.Request, keys Lookup, now time.Time) (*Claim, error) {
+	path, query := RequestTarget(r)
+	params := parseQuery(query)
+	sig, err := signatureOf(r, params)
+	if err != nil {
+		return nil, err
+	}
 	key, ok := keys(sig.accessKeyID)
 	if !ok || !equal(key.SessionToken.Reveal(), sig.sessionToken) {
-		return Result{}, unrecognized()
+		return nil, unrecognized()
 	}
 	if !key.Expires.IsZero() && !now.Before(key.Expires) {
-		return Result{}, &Error{Name: "ExpiredTokenException", Status: http.StatusForbidden,
+		return nil, &Error{Name: "ExpiredTokenException", Status: http.StatusForbidden,
 			Message: "The security token included in the request is expired"}
 	}
 	if err := v.checkScope(sig); err != nil {
-		return Result{}, err
+		return nil, err
 	}
 	if err := v.checkDate(sig, now); err != nil {
-		return Result{}, err
+		return nil, err
 	}
+	return &Claim{r, path, params, sig, key}, nil
+}
+
+// Prove is the second half of Verify: it recomputes the signature over the
+// request and its whole body. The error is always an *Error.
+func (c *Claim) Prove(body []byte) (Result, error) {
+	r, sig, key := c.request, c.sig, c.key
 	payload, err := checkPayload(r, body)
 	if err != nil {
 		return Result{}, err
 	}
-
 	canonical := strings.Join([]string{
 		r.Method,
-		canonicalPath(path),
-		canonicalQuery(params),
+		canonicalPath(c.path),
+		canonicalQuery(c.params),
 		canonicalHeaders(r, sig.signedHeaders, len(body)),
 		strings.Join(sig.signedHeaders, ";"),
 		payload,
