@@ -1,0 +1,245 @@
+package signaling
+
+import (
+	"bytes"
+	"slices"
+	"strings"
+
+	"google.golang.org/protobuf/proto"
+
+	"belfry/internal/meeting"
+	"belfry/internal/signaling/signalpb"
+)
+
+// index is what the room knows of the videos being sent; room.mu guards it.
+type index struct {
+	dirty   bool
+	sources []meeting.VideoSource
+	codecs  []meeting.VideoCodec
+	sending map[string]bool // attendees with video, for presence
+}
+
+// SourcesChanged implements meeting.ConferenceEvents. Changes are gathered for a
+// moment, because an INDEX can cost every receiver a negotiation.
+func (r *room) SourcesChanged() {
+	r.mu.Lock()
+	r.index.dirty = true
+	r.mu.Unlock()
+	r.wakeUp()
+}
+
+func (r *room) indexIsDue() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.index.dirty
+}
+
+// refreshIndex asks media for the list and sends it to everyone for whom it
+// changed.
+func (r *room) refreshIndex() {
+	r.mu.Lock()
+	r.index.dirty = false
+	r.mu.Unlock()
+	sources, codecs := r.conf.Sources(), r.conf.ReceiveCodecs()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.index.sources, r.index.codecs = sources, codecs
+	r.recordVideo()
+	made := r.newIndexes()
+	for _, p := range r.members {
+		if p.sess != nil {
+			r.sendIndex(p, made)
+		}
+	}
+}
+
+// indexes are the INDEX frames of one moment. Receivers that may see the same
+// share one, encoded once.
+type indexes struct {
+	present int // base attendees in the roster
+	senders map[string]bool
+	made    map[indexView]*encodedIndex
+}
+
+// indexView is all that makes one receiver's INDEX differ from another's.
+type indexView struct {
+	participants uint32
+	except       string // a base attendee whose own video is left out; "" when it sends none
+	atCapacity   bool
+	video        bool // may receive cameras
+	content      bool // may receive content shares
+}
+
+type encodedIndex struct {
+	data []byte // the message
+	key  []byte // what is compared to tell whether it is news
+}
+
+// newIndexes begins the frames of this moment. The caller holds mu.
+func (r *room) newIndexes() *indexes {
+	x := &indexes{senders: map[string]bool{}, made: map[indexView]*encodedIndex{}}
+	for _, p := range r.members {
+		if !p.content && p.shownID() != 0 {
+			x.present++
+		}
+	}
+	for _, v := range r.index.sources {
+		base, _ := strings.CutSuffix(v.AttendeeID, meeting.ContentSuffix)
+		x.senders[base] = true
+	}
+	return x
+}
+
+// sendIndex sends INDEX to one connection if it has news for it. The caller
+// holds mu.
+func (r *room) sendIndex(p *participant, made *indexes) {
+	caps := p.attendee.Capabilities
+	view := indexView{participants: uint32(made.present), atCapacity: !caps.Video.CanSend()}
+	if !p.content { // shares are watched by the base session
+		view.video, view.content = caps.Video.CanReceive(), caps.Content.CanReceive()
+		if made.senders[p.base] {
+			view.except = p.base
+		}
+		if p.shownID() == 0 {
+			view.participants++ // an attendee counts itself from the start
+		}
+	}
+	x := made.made[view]
+	if x == nil {
+		x = r.encodeIndex(view)
+		made.made[view] = x
+	}
+	if p.sentIndex == nil || !bytes.Equal(p.sentIndex, x.key) {
+		p.sentIndex = x.key
+		p.sess.send(x.data)
+	}
+}
+
+// manyParticipants is from where on clients do not care how many there are: up
+// to two they send one layer of video, above two simulcast or SVC.
+const manyParticipants = 3
+
+// encodeIndex makes a frame and its key. What changes all the time is not in the
+// key, or every join would send an INDEX to everybody: the measured bitrates,
+// which BITRATES frames keep up to date, and the size of a big meeting.
+func (r *room) encodeIndex(view indexView) *encodedIndex {
+	f := r.indexFor(view)
+	x := &encodedIndex{data: encode(&signalpb.SdkSignalFrame{Type: signalpb.SdkSignalFrame_INDEX.Enum(), Index: f}, r.srv.now())}
+	for _, d := range f.GetSources() {
+		d.AvgBitrateBps = nil
+	}
+	f.NumParticipants = proto.Uint32(min(view.participants, manyParticipants))
+	x.key, _ = proto.MarshalOptions{Deterministic: true}.Marshal(f) // as encode
+	if x.key == nil {
+		x.key = []byte{}
+	}
+	return x
+}
+
+// indexFor is the list as one kind of receiver may see it.
+func (r *room) indexFor(view indexView) *signalpb.SdkIndexFrame {
+	f := &signalpb.SdkIndexFrame{AtCapacity: proto.Bool(view.atCapacity), NumParticipants: proto.Uint32(view.participants)}
+	for _, c := range r.index.codecs {
+		f.SupportedReceiveCodecIntersection = append(f.SupportedReceiveCodecIntersection, signalpb.SdkVideoCodecCapability(c))
+	}
+	newest := map[string]uint32{}
+	for _, v := range r.index.sources {
+		newest[v.AttendeeID] = max(newest[v.AttendeeID], v.GroupID)
+	}
+	for _, v := range r.index.sources {
+		base, content := strings.CutSuffix(v.AttendeeID, meeting.ContentSuffix)
+		sender := r.members[v.AttendeeID]
+		receives := view.video
+		if content {
+			receives = view.content
+		}
+		if base == view.except || sender == nil || !receives || v.GroupID != newest[v.AttendeeID] || v.MaxBitrateKbps == 0 || !sender.mayShow() {
+			continue
+		}
+		avg := v.AvgBitrateBps
+		if avg == 0 && !v.Stalled {
+			avg = v.MaxBitrateKbps * 1000 // not measured yet; 0 would read as not sending
+		}
+		d := &signalpb.SdkStreamDescriptor{
+			StreamId:       proto.Uint32(v.StreamID),
+			GroupId:        proto.Uint32(v.GroupID),
+			Framerate:      proto.Uint32(v.Framerate),
+			MaxBitrateKbps: proto.Uint32(v.MaxBitrateKbps),
+			AvgBitrateBps:  proto.Uint32(avg),
+			TrackLabel:     proto.String(v.Label),
+			AttendeeId:     proto.String(v.AttendeeID),
+			ExternalUserId: proto.String(sender.attendee.ExternalUserID),
+			MediaType:      signalpb.SdkStreamMediaType_VIDEO.Enum(), // absent would read as audio
+		}
+		if v.Width != 0 && v.Height != 0 {
+			d.Width, d.Height = proto.Uint32(v.Width), proto.Uint32(v.Height)
+		}
+		f.Sources = append(f.Sources, d)
+		if v.Stalled {
+			f.PausedAtSourceIds = append(f.PausedAtSourceIds, v.StreamID)
+		}
+	}
+	return f
+}
+
+// mayShow tells whether others are offered this sender's video. A content share
+// must be in the roster first: until then it may be one too many.
+func (p *participant) mayShow() bool {
+	if p.content {
+		return p.shownID() != 0 && p.attendee.Capabilities.Content.CanSend()
+	}
+	return p.attendee.Capabilities.Video.CanSend()
+}
+
+// recordVideo tells whose video has started or stopped.
+func (r *room) recordVideo() {
+	sending := map[string]bool{}
+	for _, v := range r.index.sources {
+		if p := r.members[v.AttendeeID]; p != nil && v.MaxBitrateKbps != 0 && p.mayShow() {
+			sending[v.AttendeeID] = true
+			if !r.index.sending[v.AttendeeID] {
+				r.record(p, meeting.EventAttendeeVideoStarted, meeting.EventAttendeeContentVideoStarted)
+			}
+		}
+	}
+	for id := range r.index.sending {
+		if p := r.members[id]; p != nil && !sending[id] {
+			r.record(p, meeting.EventAttendeeVideoStopped, meeting.EventAttendeeContentVideoStopped)
+		}
+	}
+	r.index.sending = sending
+}
+
+// sendBitrates tells base sessions the measured rate of every stream that is
+// being sent; one that is missing counts as stopped, so all are listed.
+func (r *room) sendBitrates() {
+	r.mu.Lock()
+	any := len(r.index.sources) > 0
+	r.mu.Unlock()
+	if !any {
+		return
+	}
+	sources := r.conf.Sources()
+	var rates []*signalpb.SdkBitrate
+	for _, v := range sources {
+		if v.MaxBitrateKbps != 0 && !v.Stalled && v.AvgBitrateBps != 0 {
+			rates = append(rates, &signalpb.SdkBitrate{
+				SourceStreamId: proto.Uint32(v.StreamID), AvgBitrateBps: proto.Uint32(v.AvgBitrateBps),
+			})
+		}
+	}
+	slices.SortFunc(rates, func(a, b *signalpb.SdkBitrate) int {
+		return int(int64(a.GetSourceStreamId()) - int64(b.GetSourceStreamId()))
+	})
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	data := encode(&signalpb.SdkSignalFrame{
+		Type:     signalpb.SdkSignalFrame_BITRATES.Enum(),
+		Bitrates: &signalpb.SdkBitrateFrame{Bitrates: rates},
+	}, r.srv.now())
+	for _, p := range r.members {
+		if p.sess != nil && !p.content {
+			p.sess.send(data)
+		}
+	}
+}

@@ -1,0 +1,147 @@
+package signaling
+
+import (
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/time/rate"
+	"google.golang.org/protobuf/proto"
+
+	"belfry/internal/meeting"
+	"belfry/internal/signaling/signalpb"
+)
+
+// handleJoin answers JOIN with JOIN_ACK and INDEX, in that order: clients stop
+// listening for the first at the second.
+func (s *session) handleJoin(f *signalpb.SdkJoinFrame) {
+	if s.member != nil {
+		s.complain("order", "JOIN a second time")
+		return
+	}
+	caps := s.attendee.Load().Capabilities
+	if s.content && !caps.Content.CanSend() {
+		s.srv.metrics.joins.WithLabelValues("forbidden").Inc()
+		s.joinRefused(statusForbidden, "this attendee may not share content")
+		return
+	}
+	r, err := s.srv.enter(s.meeting)
+	if err != nil {
+		s.srv.metrics.joins.WithLabelValues("unavailable").Inc()
+		s.log.Error("meeting cannot be opened", "error", err)
+		s.joinRefused(statusUnavailable, "the meeting's media cannot be opened")
+		return
+	}
+	s.deflated = f.GetWantsCompressedSdp()
+	s.deaf.Store(!heedsClose(f.GetClientDetails()))
+	p := &participant{
+		room:         r,
+		id:           s.id,
+		base:         s.attendeeID,
+		content:      s.content,
+		attendee:     s.attendee.Load(),
+		audioSession: f.GetAudioSessionId(),
+		sess:         s,
+		mutes:        rate.NewLimiter(muteRate, muteBurst),
+		native:       f.GetClientDetails().GetClientSource() == "amazon-chime-sdk-cpp",
+	}
+	s.srv.mu.Lock()
+	p.relay = s.srv.memory.needsRelay(s.id, p.audioSession, s.srv.now())
+	s.srv.mu.Unlock()
+	turn := s.srv.cfg.Relays.Credentials(s.id, s.addr, p.relay)
+	s.member = p
+	ack := &signalpb.SdkSignalFrame{
+		Type: signalpb.SdkSignalFrame_JOIN_ACK.Enum(),
+		Joinack: &signalpb.SdkJoinAckFrame{
+			TurnCredentials: &signalpb.SdkTurnCredentials{
+				Username: proto.String(turn.Username),
+				Password: proto.String(turn.Password.Reveal()),
+				Ttl:      proto.Uint32(uint32(max(turn.TTL/time.Second, 0))),
+				Uris:     turn.URIs,
+			},
+			VideoSubscriptionLimit: proto.Uint32(subscribeLimit),
+			WantsCompressedSdp:     proto.Bool(true),
+		},
+	}
+	r.join(p, encode(ack, s.srv.now()))
+	s.srv.leaveEntrance(r)
+	// A deletion that came before the room knew this session has marked it.
+	if s.over() {
+		r.drop(p)
+		return
+	}
+	s.srv.metrics.joins.WithLabelValues("joined").Inc()
+	d := f.GetClientDetails()
+	s.log.Info("joined", "client", clip(d.GetClientSource()), "version", clip(d.GetChimeSdkVersion()),
+		"platform", clip(d.GetPlatformName()), "platform_version", clip(d.GetPlatformVersion()), "relay", len(turn.URIs) > 0)
+}
+
+// heedsClose tells whether a client answers a 45xx close in mid-call by
+// reconnecting: the browser client does from 3.27 on, and 3.17 and 3.18 did.
+func heedsClose(d *signalpb.SdkClientDetails) bool {
+	parts := strings.SplitN(d.GetChimeSdkVersion(), ".", 3)
+	if d.GetClientSource() != "amazon-chime-sdk-js" || len(parts) < 2 {
+		return false
+	}
+	major, errMajor := strconv.Atoi(parts[0])
+	minor, errMinor := strconv.Atoi(parts[1])
+	if errMajor != nil || errMinor != nil {
+		return false
+	}
+	return major > 3 || major == 3 && (minor >= 27 || minor == 17 || minor == 18)
+}
+
+// joinRefused answers JOIN with an error. The payload is there because clients
+// take a JOIN_ACK without one for a broken server.
+func (s *session) joinRefused(status uint32, description string) {
+	s.sendFrame(&signalpb.SdkSignalFrame{
+		Type:    signalpb.SdkSignalFrame_JOIN_ACK.Enum(),
+		Joinack: &signalpb.SdkJoinAckFrame{},
+		Error:   envelopeError(status, description),
+	})
+}
+
+// clip bounds what a client can make us log.
+func clip(s string) string {
+	const most = 64
+	if len(s) > most {
+		return s[:most]
+	}
+	return s
+}
+
+// enter returns the open room of a meeting, opening it when there is none. The
+// room stays until leaveEntrance.
+func (s *Server) enter(m *meeting.Meeting) (*room, error) {
+	for {
+		s.mu.Lock()
+		r := s.live[m.ID]
+		if r == nil {
+			now := s.now()
+			left := s.memory.parked[m.ID]
+			delete(s.memory.parked, m.ID)
+			r = newRoom(s, m, max(firstID(m.CreatedAt, now), left.nextID), left.messages)
+			r.entering = 1
+			s.live[m.ID] = r
+			s.rooms.Add(1)
+			s.mu.Unlock()
+			return r, r.open()
+		}
+		if !r.closing {
+			r.entering++
+			s.mu.Unlock()
+			<-r.opened
+			return r, r.openErr
+		}
+		s.mu.Unlock()
+		<-r.closed
+	}
+}
+
+// leaveEntrance ends what enter began: from here on the room lives by those in it.
+func (s *Server) leaveEntrance(r *room) {
+	s.mu.Lock()
+	r.entering--
+	s.mu.Unlock()
+	r.wakeUp()
+}

@@ -1,0 +1,521 @@
+package signaling
+
+import (
+	"log/slog"
+	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"belfry/internal/meeting"
+	"belfry/internal/signaling/signalpb"
+)
+
+// room is the live state of one meeting. It is made by the first JOIN and ends
+// when the last attendee has gone and nobody is entering.
+//
+// Its state is guarded by mu, held shortly; nothing that blocks is called under
+// it. What may take time goes through later to the room's own goroutine, which
+// also keeps the clock: INDEX, BITRATES, and who has been away too long.
+type room struct {
+	srv     *Server
+	log     *slog.Logger
+	meeting *meeting.Meeting
+	conf    meeting.Conference // set before opened is closed, never changed
+	opened  chan struct{}
+	openErr error
+	closed  chan struct{} // the room is gone and its media is closed
+	wake    chan struct{} // capacity 1
+
+	// Guarded by Server.mu.
+	entering int  // sessions between enter and leaveEntrance
+	closing  bool // not to be entered any more
+
+	mu        sync.Mutex
+	members   map[string]*participant // by full attendee id: the newest connection of each
+	nextID    uint32
+	work      []func()
+	index     index
+	weak      map[string]uint8 // signal strength by full attendee id, of those not good
+	talking   bool             // the last Levels was not empty
+	messages  *messageStore
+	abandoned bool
+}
+
+// participant is one connection of one attendee, or of its content share, in a
+// room. room.mu guards all but the first group.
+type participant struct {
+	room         *room
+	id           string // with content suffix
+	base         string // without
+	content      bool
+	audioSession uint64 // 0: the client did not say
+	native       bool
+	relay        bool // was offered a relay because going direct had failed
+
+	attendee    *meeting.Attendee
+	sess        *session // nil when the socket is gone
+	socketLost  time.Time
+	peer        meeting.Peer
+	subscribed  bool
+	sendsAudio  bool
+	connected   time.Time // ICE and DTLS
+	mediaClosed time.Time
+	muted       bool // as the client says
+	toldMuted   bool // what others were told last
+	mutes       *rate.Limiter
+	streamID    uint32 // in the roster; 0 while not present
+	gone        bool
+	orphaned    time.Time    // content share: since when its base is not here
+	prev        *predecessor // the connection that this one replaced, until it is present
+	sentIndex   []byte       // the key of the last INDEX; shared, never modified
+	pings       pings
+	confirmedNs int64 // data messages up to this ingest time have arrived
+}
+
+// predecessor is what remains of a replaced connection: others still see it in
+// the roster until the new one is present, so that nobody sees a leave.
+type predecessor struct {
+	streamID uint32
+	peer     meeting.Peer
+	since    time.Time
+}
+
+// predecessorMedia is how long the media of a replaced connection is kept, so
+// that its video does not vanish before the new one's is there.
+const predecessorMedia = 15 * time.Second
+
+func newRoom(s *Server, m *meeting.Meeting, nextID uint32, messages *messageStore) *room {
+	if messages == nil {
+		messages = &messageStore{}
+	}
+	return &room{
+		srv:      s,
+		log:      s.log.With("meeting", m.ID),
+		meeting:  m,
+		opened:   make(chan struct{}),
+		closed:   make(chan struct{}),
+		wake:     make(chan struct{}, 1),
+		members:  map[string]*participant{},
+		nextID:   nextID,
+		weak:     map[string]uint8{},
+		messages: messages,
+	}
+}
+
+// open opens the meeting's media and starts the room's goroutine.
+func (r *room) open() error {
+	spec := meeting.ConferenceSpec{MeetingID: r.meeting.ID, FirstID: firstID(r.meeting.CreatedAt, r.srv.now())}
+	r.conf, r.openErr = r.srv.cfg.Conferences.OpenConference(spec, r)
+	if r.openErr != nil {
+		r.srv.mu.Lock()
+		delete(r.srv.live, r.meeting.ID)
+		r.park()
+		r.srv.mu.Unlock()
+		close(r.opened)
+		close(r.closed)
+		r.srv.rooms.Done()
+		return r.openErr
+	}
+	r.srv.metrics.meetings.Inc()
+	r.log.Info("meeting opened", "first_id", spec.FirstID)
+	close(r.opened)
+	go r.run()
+	return nil
+}
+
+// run is the room's goroutine.
+func (r *room) run() {
+	defer r.srv.rooms.Done()
+	tick := time.NewTicker(r.srv.cfg.Timings.Tick)
+	defer tick.Stop()
+	bitrates := time.NewTicker(r.srv.cfg.Timings.Bitrates)
+	defer bitrates.Stop()
+	index := time.NewTimer(time.Hour)
+	defer index.Stop()
+	armed := false
+	for {
+		select {
+		case <-r.wake:
+		case <-tick.C:
+			r.tick()
+		case <-bitrates.C:
+			r.sendBitrates()
+		case <-index.C:
+			armed = false
+			r.refreshIndex()
+		}
+		r.catchUp()
+		if r.tryClose() {
+			return
+		}
+		if !armed && r.indexIsDue() {
+			armed = true
+			index.Reset(r.srv.cfg.Timings.IndexDelay)
+		}
+	}
+}
+
+// later has the room's goroutine call fn. The caller holds mu.
+func (r *room) later(fn func()) {
+	r.work = append(r.work, fn)
+	r.wakeUp()
+}
+
+func (r *room) wakeUp() {
+	select {
+	case r.wake <- struct{}{}:
+	default:
+	}
+}
+
+// catchUp does what was put off, in order.
+func (r *room) catchUp() {
+	for {
+		r.mu.Lock()
+		work := r.work
+		r.work = nil
+		r.mu.Unlock()
+		if len(work) == 0 {
+			return
+		}
+		for _, fn := range work {
+			fn()
+		}
+	}
+}
+
+// tryClose ends the room when nobody is in it nor about to be.
+func (r *room) tryClose() bool {
+	r.srv.mu.Lock()
+	r.mu.Lock()
+	idle := r.entering == 0 && (len(r.members) == 0 || r.abandoned) && len(r.work) == 0
+	if idle {
+		r.closing = true
+	}
+	members := r.members
+	if idle {
+		r.members = map[string]*participant{}
+	}
+	r.mu.Unlock()
+	r.srv.mu.Unlock()
+	if !idle {
+		return false
+	}
+	for _, p := range members { // only of an abandoned room
+		r.mu.Lock()
+		p.gone = true
+		peers := p.takePeers()
+		r.mu.Unlock()
+		for _, peer := range peers {
+			peer.Close()
+		}
+	}
+	r.conf.Close()
+	r.catchUp()
+	r.srv.metrics.meetings.Dec()
+	r.log.Info("meeting closed")
+	r.srv.mu.Lock()
+	delete(r.srv.live, r.meeting.ID)
+	r.park()
+	r.srv.mu.Unlock()
+	close(r.closed)
+	return true
+}
+
+// park leaves with the server what must outlive the room. The caller holds
+// Server.mu.
+func (r *room) park() {
+	m := &r.srv.memory
+	if m.hasEnded(r.meeting.ID) {
+		return
+	}
+	now := r.srv.now()
+	m.sweep(now)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	m.parked[r.meeting.ID] = parked{nextID: r.nextID, messages: r.messages, created: r.meeting.CreatedAt}
+}
+
+// abandon makes the room end though attendees may still be waited for. The
+// caller holds Server.mu.
+func (r *room) abandon() {
+	r.mu.Lock()
+	r.abandoned = true
+	r.mu.Unlock()
+	r.wakeUp()
+}
+
+// takePeers takes what media a connection has, for the caller to close.
+func (p *participant) takePeers() []meeting.Peer {
+	var out []meeting.Peer
+	if p.peer != nil {
+		out = append(out, p.peer)
+		p.peer = nil
+	}
+	if p.prev != nil && p.prev.peer != nil {
+		out = append(out, p.prev.peer)
+		p.prev.peer = nil
+	}
+	return out
+}
+
+func (r *room) peerOf(p *participant) meeting.Peer {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return p.peer
+}
+
+// join puts a connection into the room and sends what it starts with: the given
+// JOIN_ACK, INDEX and the data messages it has missed.
+func (r *room) join(p *participant, ack []byte) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if old := r.members[p.id]; old != nil {
+		r.replace(old, p)
+	}
+	r.members[p.id] = p
+	p.sess.joined.Store(true)
+	p.sess.send(ack)
+	r.sendIndex(p, r.newIndexes())
+	r.replay(p)
+}
+
+// replace makes way for a new connection of an attendee that is here already.
+func (r *room) replace(old, p *participant) {
+	now := r.srv.now()
+	same := p.audioSession != 0 && p.audioSession == old.audioSession
+	old.gone = true
+	r.messages.remember(old)
+	switch {
+	case old.streamID != 0:
+		p.prev = &predecessor{streamID: old.streamID, peer: old.peer, since: now}
+		if old.prev != nil && old.prev.peer != nil {
+			r.later(old.prev.peer.Close)
+		}
+	case old.prev != nil:
+		p.prev = old.prev
+		if old.peer != nil {
+			r.later(old.peer.Close)
+		}
+	case old.peer != nil:
+		r.later(old.peer.Close)
+	}
+	old.peer, old.prev = nil, nil
+	p.muted, p.toldMuted = old.muted, old.toldMuted // until it says otherwise
+	if !same && p.prev != nil && p.prev.peer != nil {
+		r.later(p.prev.peer.Close)
+		p.prev.peer = nil
+	}
+	if old.sess == nil {
+		return
+	}
+	if same {
+		old.sess.close(closeNormal, "reconnected")
+	} else {
+		r.log.Info("joined from elsewhere", "attendee", p.id)
+		old.sess.end(statusElsewhere, closeReplaced, "joined from another device")
+	}
+	old.sess = nil
+}
+
+// leave takes a connection out because its client said so.
+func (r *room) leave(p *participant, s *session) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if p.sess == s {
+		r.remove(p, false)
+	}
+}
+
+// drop takes a connection out without a word.
+func (r *room) drop(p *participant) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.remove(p, false)
+}
+
+// socketLost starts the grace time of a connection whose socket is gone.
+func (r *room) socketLost(p *participant, s *session) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if p.gone || p.sess != s {
+		return
+	}
+	p.sess = nil
+	p.socketLost = r.srv.now()
+	if p.shownID() == 0 && p.peer == nil {
+		r.remove(p, false) // nobody has seen it
+	}
+}
+
+// removeAttendee takes out an attendee and its content share.
+func (r *room) removeAttendee(attendeeID string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, id := range []string{attendeeID + meeting.ContentSuffix, attendeeID} {
+		if p := r.members[id]; p != nil {
+			r.remove(p, false)
+		}
+	}
+}
+
+func (r *room) removeAll() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, p := range r.members {
+		r.remove(p, false)
+	}
+}
+
+// remove takes a connection out of the room: its media is closed, and if others
+// saw it they see it leave. A base attendee takes its content share along. The
+// caller holds mu.
+func (r *room) remove(p *participant, dropped bool) {
+	if p.gone || r.members[p.id] != p {
+		return
+	}
+	p.gone = true
+	r.messages.remember(p)
+	delete(r.members, p.id)
+	delete(r.weak, p.id)
+	for _, peer := range p.takePeers() {
+		r.later(peer.Close)
+	}
+	if r.index.sending[p.id] {
+		delete(r.index.sending, p.id)
+		r.record(p, meeting.EventAttendeeVideoStopped, meeting.EventAttendeeContentVideoStopped)
+	}
+	if shown := p.shownID(); shown != 0 {
+		r.broadcastRoster(leaveEntry(shown, dropped))
+		if dropped {
+			r.record(p, meeting.EventAttendeeDropped, meeting.EventAttendeeContentDropped)
+		} else {
+			r.record(p, meeting.EventAttendeeLeft, meeting.EventAttendeeContentLeft)
+		}
+	}
+	r.index.dirty = true
+	r.wakeUp()
+	if p.content {
+		return
+	}
+	if c := r.members[p.base+meeting.ContentSuffix]; c != nil {
+		if c.sess != nil {
+			c.sess.end(statusRemoved, closeRefused, "the attendee has left")
+		}
+		r.remove(c, dropped)
+	}
+}
+
+// record tells of presence; which of the two types depends on whose it is. The
+// caller holds mu.
+func (r *room) record(p *participant, base, content meeting.EventType) {
+	kind := base
+	if p.content {
+		kind = content
+	}
+	r.srv.metrics.presence.WithLabelValues(string(kind)).Inc()
+	if r.srv.cfg.Events == nil {
+		return
+	}
+	ev := Presence{Type: kind, At: r.srv.now(), Meeting: r.meeting, Attendee: p.attendee}
+	r.later(func() { r.srv.cfg.Events.Presence(ev) })
+}
+
+// tick looks after what only time changes.
+func (r *room) tick() {
+	t := r.srv.cfg.Timings
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	now := r.srv.now()
+	r.messages.expire(now)
+	for _, p := range r.members {
+		if p.prev != nil && p.prev.peer != nil && now.Sub(p.prev.since) >= predecessorMedia {
+			r.later(p.prev.peer.Close)
+			p.prev.peer = nil
+		}
+		if !p.connected.IsZero() && p.streamID == 0 && now.Sub(p.connected) >= t.PresenceFallback {
+			r.present(p)
+		}
+		r.tellMute(p, false)
+		switch {
+		case p.gone:
+		case p.sess == nil:
+			alive := p.socketLost
+			if media := p.lastMedia(); media.After(alive) {
+				alive = media
+			}
+			if now.Sub(alive) >= t.Grace || now.Sub(p.socketLost) >= t.MaxGrace {
+				r.remove(p, true)
+			}
+		case !p.mediaClosed.IsZero() && now.Sub(p.mediaClosed) >= t.MaxGrace:
+			// It pings but never came back with media.
+			p.sess.close(closeServerError, "the media connection is gone")
+			r.remove(p, true)
+		case p.content && r.members[p.base] == nil:
+			// After a restart the content share may be back before its base.
+			if p.orphaned.IsZero() {
+				p.orphaned = now
+			} else if now.Sub(p.orphaned) >= t.Grace {
+				p.sess.end(statusRemoved, closeRefused, "the attendee is not in the meeting")
+				r.remove(p, false)
+			}
+		default:
+			p.orphaned = time.Time{}
+		}
+	}
+}
+
+// capabilitiesChanged applies new capabilities to an attendee's connections.
+func (r *room) capabilitiesChanged(a *meeting.Attendee) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, id := range []string{a.ID, a.ID + meeting.ContentSuffix} {
+		p := r.members[id]
+		if p == nil {
+			continue
+		}
+		before := p.attendee.Capabilities
+		p.attendee = a
+		if peer := p.peer; peer != nil {
+			r.later(func() { peer.SetCapabilities(a.Capabilities) })
+		}
+		if p.content && !a.Capabilities.Content.CanSend() {
+			if p.sess != nil {
+				p.sess.end(statusForbidden, closeRefused, "this attendee may not share content any more")
+			}
+			r.remove(p, false)
+			continue
+		}
+		r.tellMute(p, true)
+		if !p.content && before.Video.CanSend() && !a.Capabilities.Video.CanSend() && p.sess != nil {
+			// The error may ride on any frame; this one says nothing else.
+			p.sess.sendFrame(&signalpb.SdkSignalFrame{
+				Type:          signalpb.SdkSignalFrame_AUDIO_METADATA.Enum(),
+				AudioMetadata: &signalpb.SdkAudioMetadataFrame{},
+				Error:         envelopeError(statusViewOnly, "this attendee may not send video any more"),
+			})
+		}
+		r.index.dirty = true
+	}
+	r.wakeUp()
+}
+
+func (r *room) info() RoomInfo {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	out := RoomInfo{MeetingID: r.meeting.ID}
+	for _, p := range r.members {
+		if p.sess != nil {
+			out.Sockets++
+		}
+		switch {
+		case p.shownID() == 0:
+		case p.content:
+			out.Contents++
+		default:
+			out.Attendees++
+		}
+	}
+	return out
+}

@@ -1,0 +1,249 @@
+package signaling
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"belfry/internal/meeting"
+	"belfry/internal/signaling/signalpb"
+)
+
+// handleSubscribe answers one SUBSCRIBE. The first one opens the connection's
+// Peer; clients have at most one unanswered, so it is done in the reader.
+func (s *session) handleSubscribe(_ context.Context, f *signalpb.SdkSubscribeFrame) {
+	if wait := s.subscribes.ReserveN(s.srv.now(), 1).DelayFrom(s.srv.now()); wait > 0 && !s.pause(wait) {
+		return
+	}
+	start := s.srv.now()
+	answer, viewOnly, err := s.negotiate(f)
+	outcome := "ok"
+	if err != nil {
+		outcome = string(meeting.CodeOf(err))
+	}
+	s.srv.metrics.subscribe.WithLabelValues(outcome).Observe(s.srv.now().Sub(start).Seconds())
+	if err != nil {
+		s.srv.metrics.bad.WithLabelValues("subscribe").Inc()
+		s.log.Warn("subscribe refused", "error", err)
+		s.answerSubscribeError(f.GetDuplex(), err)
+		return
+	}
+	ack := &signalpb.SdkSubscribeAckFrame{Duplex: f.GetDuplex().Enum()}
+	for _, a := range answer.Allocations {
+		ack.Allocations = append(ack.Allocations, &signalpb.SdkStreamAllocation{
+			TrackLabel: proto.String(a.Label), StreamId: proto.Uint32(a.StreamID), GroupId: proto.Uint32(a.GroupID),
+		})
+	}
+	for _, t := range answer.Tracks {
+		ack.Tracks = append(ack.Tracks, &signalpb.SdkTrackMapping{
+			StreamId: proto.Uint32(t.StreamID), Ssrc: proto.Uint32(t.SSRC), TrackLabel: proto.String(t.Label),
+		})
+	}
+	if s.deflated {
+		ack.CompressedSdpAnswer = s.sdp.deflate(answer.SDP)
+	} else {
+		ack.SdpAnswer = proto.String(answer.SDP)
+	}
+	out := &signalpb.SdkSignalFrame{Type: signalpb.SdkSignalFrame_SUBSCRIBE_ACK.Enum(), Suback: ack}
+	if viewOnly {
+		out.Error = envelopeError(statusViewOnly, "this attendee may not send video")
+	}
+	s.sendFrame(out)
+}
+
+// negotiate takes the offer to the Peer. viewOnly says that the client wanted to
+// send video and may not.
+func (s *session) negotiate(f *signalpb.SdkSubscribeFrame) (answer meeting.Answer, viewOnly bool, err error) {
+	offer, err := s.offer(f)
+	if err != nil {
+		return answer, false, err
+	}
+	r := s.member.room
+	peer, err := r.peerFor(s.member, offer)
+	if err != nil {
+		return answer, false, err
+	}
+	caps := s.attendee.Load().Capabilities
+	medium := caps.Video
+	if s.content {
+		medium = caps.Content
+	}
+	answer, err = peer.Negotiate(offer)
+	return answer, len(offer.SendVideo) > 0 && !medium.CanSend(), err
+}
+
+// offer reads the media part of a SUBSCRIBE.
+func (s *session) offer(f *signalpb.SdkSubscribeFrame) (meeting.Offer, error) {
+	var o meeting.Offer
+	switch {
+	case len(f.GetSendStreams()) > maxSendStreams:
+		return o, meeting.Errorf(meeting.CodeBadRequest, "send_streams has %d entries, %d are allowed", len(f.GetSendStreams()), maxSendStreams)
+	case len(f.GetReceiveStreamIds()) > maxReceive:
+		return o, meeting.Errorf(meeting.CodeBadRequest, "receive_stream_ids has %d entries, %d are allowed", len(f.GetReceiveStreamIds()), maxReceive)
+	case slices.ContainsFunc(f.GetSendStreams(), func(d *signalpb.SdkStreamDescriptor) bool { return len(d.GetTrackLabel()) > maxLabel }):
+		return o, meeting.Errorf(meeting.CodeBadRequest, "track_label has more than %d bytes", maxLabel)
+	case len(f.GetCompressedSdpOffer()) > 0:
+		text, err := s.sdp.inflate(f.GetCompressedSdpOffer())
+		if err != nil {
+			return o, err
+		}
+		o.SDP = text
+	case len(f.GetSdpOffer()) > maxSDP:
+		return o, meeting.Errorf(meeting.CodeBadRequest, "sdp_offer has %d bytes, %d are allowed", len(f.GetSdpOffer()), maxSDP)
+	case f.GetSdpOffer() == "":
+		return o, meeting.Errorf(meeting.CodeBadRequest, "sdp_offer is missing")
+	default:
+		o.SDP = f.GetSdpOffer()
+	}
+	s.sdp.offer = o.SDP
+	o.Muted = f.GetAudioMuted()
+	if f.GetDuplex() != signalpb.SdkStreamServiceType_RX {
+		for _, d := range f.GetSendStreams() {
+			// Native clients leave the type out, and announce video only.
+			if d.GetMediaType() == signalpb.SdkStreamMediaType_VIDEO || d.MediaType == nil {
+				o.SendVideo = append(o.SendVideo, meeting.SendVideo{
+					Label: d.GetTrackLabel(), MaxBitrateKbps: d.GetMaxBitrateKbps(), Framerate: d.GetFramerate(),
+				})
+			}
+		}
+	}
+	o.Receive = f.GetReceiveStreamIds()
+	// Native clients count the audio section too.
+	if s.member.native && len(o.Receive) > 0 && o.Receive[0] == 0 && len(o.Receive) == 1+videoSections(o.SDP) {
+		o.Receive = o.Receive[1:]
+	}
+	return o, nil
+}
+
+// answerSubscribeError answers with an envelope error; the payload must be there
+// all the same.
+func (s *session) answerSubscribeError(duplex signalpb.SdkStreamServiceType, err error) {
+	s.sendFrame(&signalpb.SdkSignalFrame{
+		Type:   signalpb.SdkSignalFrame_SUBSCRIBE_ACK.Enum(),
+		Suback: &signalpb.SdkSubscribeAckFrame{Duplex: duplex.Enum()},
+		Error:  envelopeError(statusOf(err), meeting.MessageOf(err)),
+	})
+}
+
+// videoSections counts the video sections of an offer.
+func videoSections(sdp string) int {
+	n := strings.Count(sdp, "\nm=video ")
+	if strings.HasPrefix(sdp, "m=video ") {
+		n++
+	}
+	return n
+}
+
+// sendsAudio tells whether an offer promises audio packets.
+func sendsAudio(sdp string) bool {
+	audio, sends := false, false
+	for line := range strings.SplitSeq(sdp, "\n") {
+		line = strings.TrimSuffix(line, "\r")
+		if strings.HasPrefix(line, "m=") {
+			if audio && sends {
+				return true
+			}
+			audio = strings.HasPrefix(line, "m=audio ") && !strings.HasPrefix(line, "m=audio 0 ")
+			sends = true
+			continue
+		}
+		if line == "a=recvonly" || line == "a=inactive" {
+			sends = false
+		}
+	}
+	return audio && sends
+}
+
+// peerFor returns the Peer of a connection, opening it at the first offer.
+func (r *room) peerFor(p *participant, offer meeting.Offer) (meeting.Peer, error) {
+	r.setMuted(p, offer.Muted, false)
+	r.mu.Lock()
+	p.sendsAudio = sendsAudio(offer.SDP)
+	peer, tried, gone := p.peer, p.subscribed, p.gone
+	p.subscribed = true
+	spec := meeting.PeerSpec{AttendeeID: p.id, Muted: p.muted, Capabilities: p.attendee.Capabilities}
+	r.mu.Unlock()
+	switch {
+	case gone:
+		return nil, meeting.Errorf(meeting.CodeForbidden, "attendee is not in the meeting any more")
+	case peer != nil:
+		return peer, nil
+	case tried:
+		// Its media has died; a client comes back with a new connection.
+		return nil, meeting.Errorf(meeting.CodeUnavailable, "the media connection is closed")
+	}
+	r.srv.mu.Lock()
+	r.srv.memory.tried(p.id, p.audioSession, p.relay, r.srv.now())
+	r.srv.mu.Unlock()
+	peer, err := r.conf.Join(spec, p)
+	if err != nil {
+		r.mu.Lock()
+		p.subscribed = false
+		r.mu.Unlock()
+		return nil, err
+	}
+	r.mu.Lock()
+	gone = p.gone
+	if !gone {
+		p.peer = peer
+	}
+	caps, muted := p.attendee.Capabilities, p.muted
+	r.mu.Unlock()
+	if gone {
+		peer.Close()
+		return nil, meeting.Errorf(meeting.CodeForbidden, "attendee is not in the meeting any more")
+	}
+	if caps != spec.Capabilities {
+		peer.SetCapabilities(caps)
+	}
+	if muted != spec.Muted {
+		peer.SetMuted(muted)
+	}
+	return peer, nil
+}
+
+// MediaConnected implements meeting.PeerEvents.
+func (p *participant) MediaConnected() {
+	p.room.srv.mu.Lock()
+	p.room.srv.memory.connected(p.id, p.audioSession)
+	p.room.srv.mu.Unlock()
+	p.room.mu.Lock()
+	defer p.room.mu.Unlock()
+	p.connected = p.room.srv.now()
+	if !p.sendsAudio {
+		p.room.present(p)
+	}
+}
+
+// AudioArrived implements meeting.PeerEvents.
+func (p *participant) AudioArrived() {
+	p.room.mu.Lock()
+	defer p.room.mu.Unlock()
+	p.room.present(p)
+}
+
+// MediaClosed implements meeting.PeerEvents.
+func (p *participant) MediaClosed(reason string) {
+	r := p.room
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	peer := p.peer
+	if peer == nil {
+		return
+	}
+	p.peer = nil
+	p.mediaClosed = r.srv.now()
+	r.log.Info("media closed", "attendee", p.id, "reason", reason)
+	r.later(peer.Close)
+}
+
+// lastMedia is when media of this connection last came, zero if it never did.
+func (p *participant) lastMedia() time.Time {
+	if p.peer != nil {
+		return p.peer.LastReceived()
+	}
+	return p.mediaClosed
+}
