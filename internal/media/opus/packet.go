@@ -133,12 +133,14 @@ func manyFramesFit(b []byte, frames int) bool {
 	if !vbr {
 		return len(b)%frames == 0 && len(b)/frames <= maxFrame
 	}
+	sum := 0 // all lengths come before all frames
 	for range frames - 1 {
 		length, n := frameLength(b)
-		if n == 0 || length > len(b)-n {
+		if n == 0 {
 			return false
 		}
-		b = b[n+length:]
+		b = b[n:]
+		sum += length
 	}
-	return len(b) <= maxFrame
+	return sum <= len(b) && len(b)-sum <= maxFrame
 }

@@ -149,6 +149,16 @@ func (c *Cache) Has(seq uint16) bool {
 	return s.used && s.seq == seq && c.holds(s)
 }
 
+// Forget drops what is kept in the places of the numbers from first to last:
+// packets of 2^16 numbers ago, which must not be taken for ones that are missing
+// now.
+func (c *Cache) Forget(first, last uint16) {
+	n := min(int(last-first)+1, len(c.slots))
+	for i := range n {
+		c.slots[int(first+uint16(i))&(len(c.slots)-1)].used = false
+	}
+}
+
 // Reset forgets every packet and keeps the memory.
 func (c *Cache) Reset() {
 	for i := range c.slots {

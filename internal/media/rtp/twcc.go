@@ -21,8 +21,8 @@ type TWCCRecorder struct {
 }
 
 // Record notes that the packet with this transport-wide number came at arrival
-// (ns). Numbers that are older than what was reported already are reported
-// again only when no newer one was: their feedback says "not received".
+// (ns). A number from before the last feedback, up to half the window back,
+// makes the next feedback begin there; older ones are not told.
 func (t *TWCCRecorder) Record(seq uint16, arrival int64) {
 	x := t.ext.Extend(seq)
 	if t.top == 0 {
@@ -30,7 +30,12 @@ func (t *TWCCRecorder) Record(seq uint16, arrival int64) {
 	}
 	if x < t.next && t.next-x < twccWindow/2 {
 		// Reordered over a feedback: begin the next one there, so that the sender
-		// learns it was not lost.
+		// learns it was not lost. What came since then is told again.
+		for y := x + 1; y < t.next; y++ {
+			if t.number[y&(twccWindow-1)] == y {
+				t.pending++
+			}
+		}
 		t.next = x
 	}
 	if x < t.next {

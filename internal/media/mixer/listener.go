@@ -1,0 +1,210 @@
+package mixer
+
+import (
+	"slices"
+	"time"
+
+	"belfry/internal/media/opus"
+	"belfry/internal/media/rtp"
+)
+
+// ListenerConfig describes a connection that receives audio.
+type ListenerConfig struct {
+	Sender      Sender
+	PayloadType uint8 // Opus
+	SSRC        uint32
+	// AbsSendTimeID and TransportSeqID are extension ids, 0 when not negotiated.
+	// NextTransportSeq gives the transport-wide number of the connection; nil
+	// with TransportSeqID 0.
+	AbsSendTimeID, TransportSeqID uint8
+	NextTransportSeq              func() uint16
+	// Exclude are the source ids that it must not hear: its own and that of its
+	// own content share.
+	Exclude []string
+	// Deaf hears silence alone: a content share's connection, or an attendee
+	// that may not receive (AttendeeCapabilities).
+	Deaf bool
+}
+
+// Listener is one connection that receives audio. From AddListener to Close it
+// gets 50 packets a second.
+type Listener struct {
+	m      *Mixer
+	cfg    ListenerConfig
+	closed bool
+
+	seq  uint16 // of the next packet
+	ts   uint32
+	sent int64 // samples, on the scale of Mixer.clock
+
+	from *Source // whose packets it is passed; nil when silent or mixed
+	mix  *mix    // which mix it gets; nil when silent or passed
+
+	// The numbers of from in those of this listener.
+	anchored bool
+	epoch    uint32
+	seqOff   uint16
+	tsOff    uint32
+	low      uint64 // the first that was mapped so
+	top      uint64 // the highest that was heard
+
+	// A mix is not given to it before it has got past what it was passed.
+	waitFor   *Source
+	waitAfter uint64
+	waits     int
+	enc       opus.Encoder // whose packets it heard last; nil when not in a mix
+
+	packets, octets uint32
+	w               rtp.HeaderWriter
+	header          [rtp.MaxHeader]byte
+}
+
+// SenderInfo is what an RTCP sender report says of a stream (RFC 3550 6.4.1):
+// RTPTime is the timestamp that belongs to the moment of the call.
+type SenderInfo struct {
+	SSRC, RTPTime, Packets, Octets uint32
+}
+
+// AddListener adds a connection that receives; its first packet leaves with the
+// next Tick, or with the next packet of a lone talker.
+func (m *Mixer) AddListener(cfg ListenerConfig) *Listener {
+	cfg.Exclude = slices.Clone(cfg.Exclude)
+	l := &Listener{m: m, cfg: cfg, seq: uint16(m.cfg.Random()), ts: m.cfg.Random(), sent: m.clock}
+	m.listeners = append(m.listeners, l)
+	m.dirty = true
+	return l
+}
+
+// hears reports whether the listener may hear a source.
+func (l *Listener) hears(s *Source) bool {
+	return !l.cfg.Deaf && !slices.Contains(l.cfg.Exclude, s.cfg.ID)
+}
+
+// send writes one packet with the given number and timestamp.
+func (l *Listener) send(seq uint16, ts uint32, payload []byte) {
+	l.w.Begin(l.header[:], l.cfg.PayloadType, false, seq, ts, l.cfg.SSRC)
+	if l.cfg.AbsSendTimeID != 0 {
+		l.w.AbsSendTime(l.cfg.AbsSendTimeID, l.m.now)
+	}
+	if l.cfg.TransportSeqID != 0 && l.cfg.NextTransportSeq != nil {
+		l.w.TransportSequence(l.cfg.TransportSeqID, l.cfg.NextTransportSeq())
+	}
+	l.packets++
+	l.octets += uint32(len(payload))
+	l.cfg.Sender.SendRTP(l.w.Bytes(), payload)
+}
+
+// sendFrame sends 20 ms that follow what was sent before.
+func (l *Listener) sendFrame(payload []byte) {
+	seq, ts := l.seq, l.ts
+	l.seq++
+	l.ts += frame
+	l.sent += frame
+	l.send(seq, ts, payload)
+}
+
+// fillSilence sends silence until the stream is no more than patience samples
+// behind the clock, at most two packets at a time, and reports whether it sent.
+func (l *Listener) fillSilence(patience int64) bool {
+	l.rein()
+	sent := false
+	for n := 0; n < 2 && l.m.clock-l.sent > patience; n++ {
+		l.m.stats.Silent++
+		l.sendFrame(opus.Silence)
+		sent = true
+	}
+	return sent
+}
+
+// rein keeps the stream near the clock by moving what counts as sent.
+func (l *Listener) rein() {
+	if d := l.m.clock - l.sent; d > maxLead {
+		l.sent = l.m.clock - frame
+	} else if -d > 2*maxLead {
+		l.sent = l.m.clock
+	}
+}
+
+// forward passes on one packet of the only talker that is heard. The gaps of
+// the talker's numbers stay, so that the listener can conceal what was lost.
+func (l *Listener) forward(s *Source, ext uint64, ts uint32, dur int, payload []byte) {
+	m := l.m
+	if !l.anchored || l.epoch != s.epoch {
+		if ext <= l.top {
+			return
+		}
+		l.anchored, l.epoch = true, s.epoch
+		l.seqOff, l.tsOff = l.seq-uint16(ext), l.ts-ts
+		l.low, l.top = ext, ext-1
+	}
+	if ext < l.low {
+		return
+	}
+	seq, t := uint16(ext)+l.seqOff, ts+l.tsOff
+	if ext > l.top {
+		if l.sent-m.clock > maxLead {
+			// It sends faster than time goes.
+			m.stats.Dropped++
+			l.anchored = false
+			l.top = ext
+			return
+		}
+		l.top = ext
+		l.seq = seq + 1
+		l.sent += int64(t + uint32(dur) - l.ts)
+		l.ts = t + uint32(dur)
+	} else if back := l.ts - t; back == 0 || back > 64*6*frame {
+		m.stats.Dropped++
+		return
+	}
+	m.stats.Passed++
+	l.send(seq, t, payload)
+}
+
+// Configure changes payload type and extension ids after a new negotiation;
+// the other members of cfg are not looked at.
+func (l *Listener) Configure(cfg ListenerConfig) {
+	l.cfg.PayloadType = cfg.PayloadType
+	l.cfg.AbsSendTimeID, l.cfg.TransportSeqID, l.cfg.NextTransportSeq = cfg.AbsSendTimeID, cfg.TransportSeqID, cfg.NextTransportSeq
+}
+
+// SetDeaf gives silence from now on, or ends that.
+func (l *Listener) SetDeaf(deaf bool) {
+	if l.cfg.Deaf != deaf {
+		l.cfg.Deaf = deaf
+		l.m.dirty = true
+	}
+}
+
+// SenderInfo is for an RTCP sender report that leaves now.
+func (l *Listener) SenderInfo(now time.Time) SenderInfo {
+	m := l.m
+	since := (m.at(now) - m.tickAt) * opus.SampleRate / int64(time.Second)
+	return SenderInfo{
+		SSRC:    l.cfg.SSRC,
+		RTPTime: l.ts - frame - uint32(l.sent-m.clock) + uint32(since),
+		Packets: l.packets, Octets: l.octets,
+	}
+}
+
+// Close ends the stream.
+func (l *Listener) Close() {
+	if l.closed {
+		return
+	}
+	l.closed = true
+	m := l.m
+	if i := slices.Index(m.listeners, l); i >= 0 {
+		m.listeners = slices.Delete(m.listeners, i, i+1)
+	}
+	// Nothing may be sent to it any more, not even before the next regroup.
+	gone := func(x *Listener) bool { return x == l }
+	m.silent = slices.DeleteFunc(m.silent, gone)
+	if l.from != nil {
+		l.from.pass = slices.DeleteFunc(l.from.pass, gone)
+	}
+	if l.mix != nil {
+		l.mix.listeners = slices.DeleteFunc(l.mix.listeners, gone)
+	}
+	m.dirty = true
+}

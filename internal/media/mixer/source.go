@@ -1,0 +1,360 @@
+package mixer
+
+import (
+	"math"
+	"slices"
+	"time"
+
+	"belfry/internal/media/opus"
+	"belfry/internal/media/rtp"
+)
+
+const (
+	// maxPayload bounds what is kept and passed on: more does not fit a datagram.
+	maxPayload = 1500
+	// maxGap is the longest run of lost packets that a listener is shown as lost;
+	// over a longer one its numbers close up.
+	maxGap = 8
+	// quietTime is how long a talker may be silent before somebody else, not much
+	// louder, may take its place.
+	quietTime = int64(150 * time.Millisecond)
+	// swapMargin is by how many dB one must be louder to take another's place.
+	swapMargin = 6
+)
+
+// SourceConfig describes a connection that sends audio.
+type SourceConfig struct {
+	// ID is the attendee, with meeting.ContentSuffix for a content share. It is
+	// what Listeners exclude and Levels lists; a connection and the one that
+	// replaces it may share it.
+	ID string
+	// PayloadType is Opus. REDPayloadType is RFC 2198 around it, 0 when not negotiated.
+	PayloadType, REDPayloadType uint8
+	// AudioLevelID is the extension id of RFC 6464, 0 when not negotiated: then
+	// what is not silence must be decoded to know its level.
+	AudioLevelID uint8
+	Muted        bool // nothing it sends is heard
+	Barred       bool // it may not send (AttendeeCapabilities)
+}
+
+// Source is one connection that sends audio.
+type Source struct {
+	m      *Mixer
+	cfg    SourceConfig
+	closed bool
+
+	rx      rtp.Receiver
+	ssrc    uint32
+	started bool
+	base    uint64 // added to rx's extended numbers, so that they rise over a change of SSRC
+	fresh   bool   // the next packet begins anew
+	top     uint64 // highest extended number, and its packet's timestamp and duration
+	topTS   uint32
+	topDur  int
+	seen    uint64 // bit n: top−n came
+	epoch   uint32 // goes up where numbers or timestamps jump
+	arrived int64  // when the last usable packet came
+	jitter  jitterMeter
+
+	talking  bool
+	lastLoud int64
+	loudness float32 // 127 − level, at once up and slowly down
+	loudest  uint8   // level since the last report
+	quiet    bool    // the last packet was, for this talker
+	meter    opus.Decoder
+
+	slot int         // among Mixer.active, −1 for none
+	pass []*Listener // who is sent the packets as they come
+	// passed says, during a regroup, that somebody was.
+	passed bool
+	buf    buffer
+}
+
+// AddSource adds a connection that sends.
+func (m *Mixer) AddSource(cfg SourceConfig) *Source {
+	s := &Source{m: m, cfg: cfg, slot: -1, fresh: true, loudest: 127}
+	s.rx.ClockRate = opus.SampleRate
+	m.sources = append(m.sources, s)
+	return s
+}
+
+// Push takes packets of this source in the order in which they came. One that
+// is heard alone is sent to its listeners before Push returns.
+func (s *Source) Push(run []*rtp.Packet, now time.Time) {
+	if s.closed {
+		return
+	}
+	t := s.m.at(now)
+	for _, p := range run {
+		s.push(p, t)
+	}
+}
+
+func (s *Source) push(p *rtp.Packet, now int64) {
+	m := s.m
+	m.stats.Received++
+	payload := p.Payload()
+	if s.cfg.REDPayloadType != 0 && p.PayloadType == s.cfg.REDPayloadType {
+		var ok bool
+		if payload, ok = redPrimary(payload, s.cfg.PayloadType); !ok {
+			m.stats.Dropped++
+			return
+		}
+	} else if p.PayloadType != s.cfg.PayloadType {
+		m.stats.Dropped++
+		return
+	}
+	arrival := p.Arrival
+	if arrival == 0 {
+		arrival = now
+	}
+	if s.started && p.SSRC != s.ssrc {
+		s.rx = rtp.Receiver{ClockRate: opus.SampleRate}
+		s.base = s.top + 1<<17
+		s.fresh = true
+	}
+	s.started, s.ssrc = true, p.SSRC
+	ext, order := s.rx.Push(p.Seq, p.Timestamp, arrival)
+	ext += s.base
+	switch order {
+	case rtp.Jumped:
+		m.stats.Dropped++
+		return
+	case rtp.Restarted:
+		s.fresh = true
+	}
+	if s.cfg.Muted || s.cfg.Barred {
+		m.stats.Dropped++
+		return
+	}
+	info, err := opus.Parse(payload)
+	if err != nil || len(payload) > maxPayload {
+		m.stats.Dropped++
+		return
+	}
+	dur := info.Samples()
+	late, ok := s.order(ext, p.Timestamp, dur)
+	if !ok {
+		m.stats.Late++
+		return
+	}
+	s.arrived = now
+	behind := s.jitter.push(p.Timestamp, arrival)
+	if !late {
+		s.listen(p, info, payload, now)
+	}
+	// Grouping comes before keeping: a mix or a passing that begins now begins
+	// with this packet.
+	if m.dirty {
+		m.regroup(now)
+	}
+	if m.usable {
+		s.buf.keep(ext, p.Timestamp, dur, info.Stereo, s.quiet, now, behind, payload)
+		if s.buf.mixing && ext < s.buf.next {
+			m.stats.Late++
+		}
+	} else {
+		s.buf.done = max(s.buf.done, ext)
+	}
+	for _, l := range s.pass {
+		l.forward(s, ext, p.Timestamp, dur, payload)
+	}
+}
+
+// order places a packet among those before it. ok is false for one that came
+// already or is too old to matter.
+func (s *Source) order(ext uint64, ts uint32, dur int) (late, ok bool) {
+	switch {
+	case s.fresh:
+		s.fresh = false
+		s.epoch++
+		s.seen = 1
+		s.jitter.started = false
+		s.buf.restart(ext)
+	case ext > s.top:
+		gap := ext - s.top
+		if gap > maxGap || ts != s.topTS+uint32(gap)*uint32(s.topDur) {
+			s.epoch++
+		}
+		s.seen = s.seen<<min(gap, 64) | 1
+	default:
+		gap := s.top - ext
+		if gap > 63 || s.seen>>gap&1 != 0 {
+			return true, false
+		}
+		s.seen |= 1 << gap
+		return true, true
+	}
+	s.top, s.topTS, s.topDur = ext, ts, dur
+	return false, true
+}
+
+// listen measures a packet and decides whether the source talks.
+func (s *Source) listen(p *rtp.Packet, info opus.Info, payload []byte, now int64) {
+	level := uint8(127)
+	if !info.Silent {
+		if v, _, ok := p.AudioLevel(s.cfg.AudioLevelID); ok {
+			level = v
+		} else {
+			level = s.measure(info, payload)
+		}
+	}
+	loud := float32(127 - level)
+	s.quiet = loud < s.loudness-10
+	if loud > s.loudness {
+		s.loudness = loud
+	} else {
+		s.loudness += (loud - s.loudness) / 16
+	}
+	s.loudest = min(s.loudest, level)
+	if level > stayLevel || !s.talking && level > enterLevel {
+		return
+	}
+	s.talking, s.lastLoud = true, now
+	if s.slot < 0 {
+		s.m.admit(s, now)
+	}
+}
+
+// measure is the level of a packet whose header does not tell it.
+func (s *Source) measure(info opus.Info, payload []byte) uint8 {
+	m := s.m
+	if !m.usable {
+		// Speech takes more than 12 kbit/s, the noise of a quiet room less.
+		if len(payload)*frame > 30*info.Samples() {
+			return 40
+		}
+		return 127
+	}
+	if s.meter == nil {
+		if s.meter = m.pool.decoder(1); s.meter == nil {
+			return 40
+		}
+	}
+	pcm := m.pool.scratch()
+	m.stats.Decodes++
+	n, err := s.meter.DecodeFloat(pcm, payload)
+	if err != nil || n == 0 {
+		m.stats.Failures++
+		return 127
+	}
+	return level(pcm[:n])
+}
+
+// level is the RFC 6464 level of samples of which ±1 is full scale.
+func level(pcm []float32) uint8 {
+	var sum float64
+	for _, v := range pcm {
+		sum += float64(v) * float64(v)
+	}
+	if sum == 0 {
+		return 127
+	}
+	db := -10 * math.Log10(sum/float64(len(pcm)))
+	return uint8(max(0, min(127, math.Round(db))))
+}
+
+// rank orders talkers for the places there are.
+func (s *Source) rank(now int64) float32 {
+	if now-s.lastLoud > quietTime {
+		return 0
+	}
+	return s.loudness
+}
+
+// fillPassed gives silence to those who are passed a talker that stopped
+// sending, as one with DTX does or one whose network is cut.
+func (s *Source) fillPassed(now int64) {
+	quiet := now-s.arrived > 3*tickTime
+	for _, l := range s.pass {
+		// Clocks differ by some parts in a million; the listener's gives way.
+		if lead := l.sent - s.m.clock; lead > 0 {
+			l.sent--
+		} else if lead < 0 {
+			l.sent++
+		}
+		if quiet && l.fillSilence(2*frame) {
+			l.anchored = false
+		}
+	}
+}
+
+// Configure changes payload types and extension id after a new negotiation; ID,
+// Muted and Barred of cfg are not looked at.
+func (s *Source) Configure(cfg SourceConfig) {
+	s.cfg.PayloadType, s.cfg.REDPayloadType, s.cfg.AudioLevelID = cfg.PayloadType, cfg.REDPayloadType, cfg.AudioLevelID
+}
+
+// SetMuted takes the source out of what is heard, or back in, at once.
+func (s *Source) SetMuted(muted bool) {
+	s.cfg.Muted = muted
+	s.hush()
+}
+
+// SetBarred is SetMuted for the right to send.
+func (s *Source) SetBarred(barred bool) {
+	s.cfg.Barred = barred
+	s.hush()
+}
+
+func (s *Source) hush() {
+	if !s.cfg.Muted && !s.cfg.Barred {
+		return
+	}
+	s.talking, s.fresh, s.loudness, s.loudest = false, true, 0, 127
+	s.m.leave(s)
+	s.buf.forget()
+	s.putMeter(s.m.now)
+}
+
+// SenderReport notes the client's RTCP sender report (its NTP time and arrival
+// in ns), for the delay that ReceiverReport tells.
+func (s *Source) SenderReport(ntp uint64, arrival int64) { s.rx.SenderReport(ntp, arrival) }
+
+// ReceiverReport makes the block of an RTCP receiver report (RFC 3550 6.4.2)
+// and begins a new interval; now is in ns on the clock of rtp.Packet.Arrival.
+// ok is false before the first packet.
+func (s *Source) ReceiverReport(now int64) (block rtp.ReportBlock, ok bool) {
+	if !s.started {
+		return rtp.ReportBlock{}, false
+	}
+	return s.rx.Report(s.ssrc, now), true
+}
+
+// SSRC is that of the last packet, 0 before the first.
+func (s *Source) SSRC() uint32 { return s.ssrc }
+
+// Close takes the source out of the meeting.
+func (s *Source) Close() {
+	if s.closed {
+		return
+	}
+	s.closed = true
+	s.talking = false
+	s.m.leave(s)
+	s.putMeter(s.m.now)
+	s.buf.forget()
+	if i := slices.Index(s.m.sources, s); i >= 0 {
+		s.m.sources = slices.Delete(s.m.sources, i, i+1)
+	}
+}
+
+// sweep gives back what was not used for a while.
+func (s *Source) sweep(now int64) {
+	if now-s.arrived > idleCodec || now-s.lastLoud > idleCodec && s.cfg.AudioLevelID != 0 {
+		s.putMeter(now)
+	}
+	if now-s.arrived > idleCodec && s.slot < 0 && !s.buf.mixing {
+		s.buf.ring = nil
+	}
+}
+
+func (s *Source) putMeter(now int64) {
+	s.m.pool.putDecoder(s.meter, 1, now)
+	s.meter = nil
+}
+
+func (s *Source) release(now int64) {
+	s.putMeter(now)
+	s.buf.stop(&s.m.pool, now)
+}

@@ -1,0 +1,403 @@
+package media
+
+import (
+	"slices"
+	"time"
+
+	"belfry/internal/media/mixer"
+	"belfry/internal/media/rtp"
+	"belfry/internal/media/sfu"
+	"belfry/internal/media/transport"
+	"belfry/internal/media/udp"
+	"belfry/internal/meeting"
+)
+
+// kind is what a payload type of the client carries.
+type kind uint8
+
+const (
+	kindUnknown kind = iota
+	kindAudio
+	kindVideo
+)
+
+// Peer is one connection of one attendee. It implements meeting.Peer,
+// transport.Handler, and the senders and finders that mixer and sfu ask for.
+// Everything but conn is guarded by the Bridge's lock.
+type Peer struct {
+	bridge  *Bridge
+	id      string // with meeting.ContentSuffix for a content share
+	base    string // without
+	content bool
+	events  meeting.PeerEvents
+	conn    *transport.Conn
+
+	closed, connected, audible bool
+	failed                     bool // by a fault of ours; nothing it sends is looked at
+	muted                      bool
+	capabilities               meeting.Capabilities
+	lastPacket                 int64
+
+	// What was negotiated.
+	session, version uint64 // of the answers' o= line
+	kinds            [128]kind
+	source           *mixer.Source
+	listener         *mixer.Listener
+	hearing          mixer.ListenerConfig // of the listener, also before it exists
+	hears            bool                 // the client receives audio
+	publication      *sfu.Publication
+	feedback         *rtp.TWCCRecorder
+	receivers        []*receiver
+	decodes          []meeting.VideoCodec // nil when its offer said nothing
+
+	quality quality
+}
+
+func newPeer(b *Bridge, spec meeting.PeerSpec, events meeting.PeerEvents) *Peer {
+	base, content := cutContent(spec.AttendeeID)
+	return &Peer{
+		bridge: b, id: spec.AttendeeID, base: base, content: content, events: events,
+		muted: spec.Muted, capabilities: spec.Capabilities,
+		session: uint64(newSSRC()), lastPacket: transport.Now(),
+	}
+}
+
+// mayTalk, mayHear and maySend say what the attendee's capabilities allow this
+// connection; a content share sends by the right to content alone.
+func (p *Peer) mayTalk() bool {
+	if p.content {
+		return p.capabilities.Content.CanSend()
+	}
+	return p.capabilities.Audio.CanSend()
+}
+
+func (p *Peer) mayHear() bool { return !p.content && p.capabilities.Audio.CanReceive() }
+
+func (p *Peer) maySend() bool {
+	if p.content {
+		return p.capabilities.Content.CanSend()
+	}
+	return p.capabilities.Video.CanSend()
+}
+
+// maySee says whether the attendee may receive a stream. One that has ended is
+// nobody's and does no harm.
+func (p *Peer) maySee(streamID uint32) bool {
+	owner, _, ok := p.bridge.router.Stream(streamID)
+	if !ok {
+		return true
+	}
+	if _, content := cutContent(owner); content {
+		return p.capabilities.Content.CanReceive()
+	}
+	return p.capabilities.Video.CanReceive()
+}
+
+// SendRTP sends a packet to the client, sealed into the batch of who holds the
+// Bridge's lock.
+func (p *Peer) SendRTP(header, payload []byte) { p.conn.SendRTP(p.bridge.out, header, payload) }
+
+// SendRTCP is SendRTP for a compound packet.
+func (p *Peer) SendRTCP(pkt []byte) {
+	if p.connected {
+		p.conn.SendRTCP(p.bridge.out, pkt)
+	}
+}
+
+// Connected implements transport.Handler.
+func (p *Peer) Connected() {
+	p.bridge.do(func(now int64) {
+		if p.closed {
+			return
+		}
+		p.connected, p.lastPacket = true, now
+		p.startListening()
+		for _, r := range p.receivers {
+			r.gate(now)
+		}
+	})
+	p.events.MediaConnected()
+}
+
+// Closed implements transport.Handler.
+func (p *Peer) Closed(reason string) { p.events.MediaClosed(reason) }
+
+// RTP implements transport.Handler.
+func (p *Peer) RTP(packets []*rtp.Packet, out *udp.Batch) {
+	b := p.bridge
+	b.enter(out)
+	p.receive(packets)
+	run(b.leave())
+}
+
+func (p *Peer) receive(packets []*rtp.Packet) {
+	if p.closed || p.failed {
+		return
+	}
+	defer p.survive("RTP")
+	b := p.bridge
+	b.audio, b.video = b.audio[:0], b.video[:0]
+	for _, pkt := range packets {
+		switch p.kinds[pkt.PayloadType&0x7F] {
+		case kindAudio:
+			b.audio = append(b.audio, pkt)
+		case kindVideo:
+			b.video = append(b.video, pkt)
+		}
+	}
+	now := packets[len(packets)-1].Arrival
+	p.lastPacket = now
+	if len(b.audio) > 0 && p.source != nil {
+		if !p.audible {
+			p.audible = true
+			b.later = append(b.later, p.events.AudioArrived)
+		}
+		p.source.Push(b.audio, b.server.clock.time(now))
+	}
+	if len(b.video) > 0 && p.publication != nil {
+		p.publication.Push(b.video, now)
+	}
+}
+
+// survive ends this connection, and nothing else, on a fault of ours.
+func (p *Peer) survive(what string) {
+	if fault := recover(); fault != nil {
+		p.bridge.server.caught(what, fault)
+		p.failed = true
+		p.bridge.later = append(p.bridge.later, func() { p.events.MediaClosed("internal error") })
+	}
+}
+
+// RTCP implements transport.Handler.
+func (p *Peer) RTCP(pkt []byte, out *udp.Batch) {
+	b := p.bridge
+	b.enter(out)
+	p.control(pkt)
+	run(b.leave())
+}
+
+func (p *Peer) control(pkt []byte) {
+	if p.closed || p.failed {
+		return
+	}
+	defer p.survive("RTCP")
+	b := p.bridge
+	now := b.server.now()
+	p.lastPacket = now
+	if err := b.router.HandleRTCP(pkt, p, now); err != nil {
+		b.server.malformed.Add(1)
+	}
+	for c := (rtp.RTCP{Data: pkt}); c.Next(); {
+		if c.Type != rtp.TypeSR && c.Type != rtp.TypeRR {
+			continue
+		}
+		if info, ok := c.SenderInfo(); ok && p.source != nil && c.Sender == p.source.SSRC() {
+			p.source.SenderReport(info.NTP, now)
+		}
+		for i := 0; ; i++ {
+			block, ok := c.Report(i)
+			if !ok {
+				break
+			}
+			if p.listener != nil && block.SSRC == p.hearing.SSRC {
+				p.quality.downlink(block.FractionLost)
+			}
+		}
+	}
+}
+
+// report sends the reports on audio, in both directions.
+func (p *Peer) report(now int64, at time.Time) {
+	b := p.bridge
+	var blocks []rtp.ReportBlock
+	if p.source != nil {
+		if block, ok := p.source.ReceiverReport(now); ok {
+			p.quality.uplink(block.FractionLost)
+			blocks = append(blocks, block)
+		}
+	}
+	pkt := b.rtcp[:0]
+	switch {
+	case p.listener != nil:
+		info := p.listener.SenderInfo(at)
+		pkt = rtp.AppendSR(pkt, info.SSRC, rtp.SenderInfo{
+			NTP: rtp.NTP(at.UnixNano()), Timestamp: info.RTPTime, Packets: info.Packets, Bytes: info.Octets,
+		}, blocks...)
+		pkt = rtp.AppendSDES(pkt, info.SSRC, cname)
+	case len(blocks) > 0:
+		pkt = rtp.AppendRR(pkt, b.ssrc, blocks...)
+	default:
+		return
+	}
+	p.SendRTCP(pkt)
+	b.rtcp = pkt
+}
+
+// PublicationBySSRC implements sfu.Peer.
+func (p *Peer) PublicationBySSRC(ssrc uint32) *sfu.Publication {
+	if p.publication != nil && p.publication.Owns(ssrc) {
+		return p.publication
+	}
+	return nil
+}
+
+// SubscriptionBySSRC implements sfu.Peer.
+func (p *Peer) SubscriptionBySSRC(ssrc uint32) *sfu.Subscription {
+	for _, r := range p.receivers {
+		if r.ssrc == ssrc {
+			return r.sub
+		}
+	}
+	return nil
+}
+
+// SetMuted implements meeting.Peer.
+func (p *Peer) SetMuted(muted bool) {
+	p.bridge.do(func(int64) {
+		p.muted = muted
+		if p.source != nil && !p.closed {
+			p.source.SetMuted(muted)
+		}
+	})
+}
+
+// SetCapabilities implements meeting.Peer.
+func (p *Peer) SetCapabilities(c meeting.Capabilities) {
+	p.bridge.do(func(now int64) {
+		p.capabilities = c
+		if p.closed {
+			return
+		}
+		if p.source != nil {
+			p.source.SetBarred(!p.mayTalk())
+		}
+		if p.listener != nil {
+			p.listener.SetDeaf(!p.mayHear())
+		}
+		if !p.maySend() {
+			p.unpublish()
+		}
+		for _, r := range p.receivers {
+			r.gate(now)
+		}
+	})
+}
+
+// Pause implements meeting.Peer.
+func (p *Peer) Pause(streamIDs []uint32) { p.setPaused(streamIDs, true) }
+
+// Resume implements meeting.Peer.
+func (p *Peer) Resume(streamIDs []uint32) { p.setPaused(streamIDs, false) }
+
+func (p *Peer) setPaused(streamIDs []uint32, paused bool) {
+	p.bridge.do(func(now int64) {
+		for _, r := range p.receivers {
+			if slices.Contains(streamIDs, r.streamID) {
+				r.paused = paused
+				r.gate(now)
+			}
+		}
+	})
+}
+
+// Switch implements meeting.Peer.
+func (p *Peer) Switch(mid string, streamID uint32) {
+	p.bridge.do(func(now int64) {
+		if r := p.receiver(mid); r != nil {
+			r.want(streamID, now)
+		}
+	})
+}
+
+// LastReceived implements meeting.Peer.
+func (p *Peer) LastReceived() time.Time { return p.conn.LastReceived() }
+
+// Close implements meeting.Peer.
+func (p *Peer) Close() {
+	p.bridge.do(func(int64) {
+		if p.closed {
+			return
+		}
+		p.closed = true
+		p.unpublish()
+		for _, r := range p.receivers {
+			r.sub.Close()
+		}
+		p.receivers = nil
+		if p.source != nil {
+			p.source.Close()
+		}
+		if p.listener != nil {
+			p.listener.Close()
+		}
+		p.bridge.remove(p)
+	})
+	p.conn.Close()
+}
+
+func (p *Peer) unpublish() {
+	if p.publication != nil {
+		p.publication.Close()
+		p.publication = nil
+	}
+}
+
+// startListening begins the stream of audio, when there is a way to send it.
+func (p *Peer) startListening() {
+	if p.listener == nil && p.hears && p.connected {
+		p.listener = p.bridge.mixer.AddListener(p.hearing)
+	}
+}
+
+// stopListening ends it. Another stream has another SSRC: a number that was sent
+// once under these keys is not sent again.
+func (p *Peer) stopListening() {
+	if p.listener != nil {
+		p.listener.Close()
+		p.listener = nil
+		p.hearing.SSRC = 0
+	}
+}
+
+func (p *Peer) receiver(mid string) *receiver {
+	for _, r := range p.receivers {
+		if r.mid == mid {
+			return r
+		}
+	}
+	return nil
+}
+
+// receiver is one received section.
+type receiver struct {
+	peer      *Peer
+	mid       string
+	ssrc, rtx uint32
+	streamID  uint32 // what the client asked for
+	sub       *sfu.Subscription
+	paused    bool // by the client
+	gated     bool
+}
+
+// gate lets packets through if the client is there, wants them and may have them.
+func (r *receiver) gate(now int64) {
+	gated := !r.peer.connected || r.paused || !r.peer.maySee(r.streamID)
+	if gated == r.gated {
+		return
+	}
+	r.gated = gated
+	if gated {
+		r.sub.Pause()
+		return
+	}
+	r.sub.Resume(now)
+}
+
+// want changes what flows. Another stream is not paused because the one before was.
+func (r *receiver) want(streamID uint32, now int64) {
+	if streamID != r.streamID {
+		r.streamID, r.paused = streamID, false
+		r.sub.Switch(streamID, now)
+	}
+	r.gate(now)
+}

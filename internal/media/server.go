@@ -1,0 +1,180 @@
+// Package media is the live side of meetings. A Server owns the one UDP port and
+// the clock; a Bridge is the media of one meeting, a Peer one connection in it.
+// Packets come from the port's goroutines with a batch to answer into, take the
+// Bridge's lock once for each read, and leave sealed in that batch; what time
+// brings (mixing, silence, reports) comes from a tick every 20 ms. The work is
+// done by the state machines below: mixer for audio, sfu for video, sdp for what
+// is negotiated, transport for the wire.
+package media
+
+import (
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net/netip"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"belfry/internal/media/opus"
+	"belfry/internal/media/transport"
+	"belfry/internal/media/udp"
+	"belfry/internal/meeting"
+)
+
+// Config is what a Server is made from.
+type Config struct {
+	// Listen is the UDP address, "host:port"; port 0 is any free one.
+	Listen string
+	// Advertise are the addresses that clients are told; empty: those of Listen.
+	Advertise []netip.AddrPort
+	// Codec decodes and encodes; nil: the one of the build.
+	Codec opus.Codec
+	// IdleTimeout is for how long nothing may come before a connection counts as
+	// dead; 0 is 30 s.
+	IdleTimeout time.Duration
+	Logger      *slog.Logger
+}
+
+// Server is the media of a node. It implements meeting.Conferences.
+type Server struct {
+	log   *slog.Logger
+	codec opus.Codec
+	mux   *transport.Mux
+	clock clock
+	// spare batches serve calls that come neither from a packet nor from the tick.
+	spare sync.Pool
+
+	malformed atomic.Uint64 // RTCP that could not be understood
+	panics    atomic.Uint64
+
+	mu      sync.Mutex
+	bridges map[string]*Bridge
+	past    Stats // of bridges that are closed
+	tickers []*ticker
+	closed  bool
+}
+
+// NewServer opens the port and starts the clock.
+func NewServer(cfg Config) (*Server, error) {
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Codec == nil {
+		cfg.Codec = opus.Native()
+	}
+	if !cfg.Codec.Available() {
+		cfg.Logger.Warn("this build has no Opus codec: of several people who talk at once only one is heard", "codec", cfg.Codec.Version())
+	}
+	mux, err := transport.NewMux(transport.Config{
+		Listen: cfg.Listen, Advertise: cfg.Advertise, IdleTimeout: cfg.IdleTimeout, Log: cfg.Logger,
+	})
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{log: cfg.Logger, codec: cfg.Codec, mux: mux, clock: newClock(), bridges: make(map[string]*Bridge)}
+	s.spare.New = func() any { return mux.NewBatch() }
+	s.tickers = startTickers(s)
+	return s, nil
+}
+
+// Addr is the address that media is received on.
+func (s *Server) Addr() netip.AddrPort { return s.mux.Addr() }
+
+// Advertised are the addresses that clients are told.
+func (s *Server) Advertised() []netip.AddrPort { return s.mux.Candidates() }
+
+// OpenConference implements meeting.Conferences.
+func (s *Server) OpenConference(spec meeting.ConferenceSpec, events meeting.ConferenceEvents) (meeting.Conference, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return nil, meeting.Errorf(meeting.CodeUnavailable, "the server is stopping")
+	}
+	if s.bridges[spec.MeetingID] != nil {
+		return nil, meeting.Errorf(meeting.CodeConflict, "the meeting's media is open already")
+	}
+	quietest := s.tickers[0]
+	for _, t := range s.tickers[1:] {
+		if t.load() < quietest.load() {
+			quietest = t
+		}
+	}
+	b := newBridge(s, spec, events)
+	b.ticker = quietest
+	s.bridges[spec.MeetingID] = b
+	quietest.add(b)
+	return b, nil
+}
+
+// forget takes a closed bridge out, keeping its counts.
+func (s *Server) forget(b *Bridge) {
+	b.ticker.remove(b)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.bridges[b.spec.MeetingID] == b {
+		delete(s.bridges, b.spec.MeetingID)
+		s.past.add(b.counts())
+	}
+}
+
+// Close ends every conference, tells the clients by DTLS, and frees the port.
+func (s *Server) Close() error {
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return nil
+	}
+	s.closed = true
+	open := make([]*Bridge, 0, len(s.bridges))
+	for _, b := range s.bridges {
+		open = append(open, b)
+	}
+	s.mu.Unlock()
+	for _, b := range open {
+		b.Close()
+	}
+	for _, t := range s.tickers {
+		t.stop()
+	}
+	return s.mux.Close()
+}
+
+// batch lends a batch for sending outside a packet or tick; giveBack sends it.
+func (s *Server) batch() *udp.Batch { return s.spare.Get().(*udp.Batch) }
+
+func (s *Server) giveBack(b *udp.Batch) {
+	_ = b.Flush() // what could not be sent has been counted by the port
+	s.spare.Put(b)
+}
+
+func (s *Server) now() int64 { return transport.Now() }
+
+// clock ties the monotonic clock of packets to the day.
+type clock struct {
+	origin time.Time // when the packets' clock was 0
+}
+
+func newClock() clock { return clock{time.Now().Add(-time.Duration(transport.Now()))} }
+
+// time is the moment that belongs to a packet's time.
+func (c clock) time(now int64) time.Time { return c.origin.Add(time.Duration(now)) }
+
+// epoch is the Unix time in ns when the packets' clock was 0.
+func (c clock) epoch() int64 { return c.origin.UnixNano() }
+
+// newSSRC is a random stream id that is not 0.
+func newSSRC() uint32 {
+	for {
+		if x := rand.Uint32(); x != 0 {
+			return x
+		}
+	}
+}
+
+// caught counts and reports a fault of ours, so that it costs one connection only.
+func (s *Server) caught(what string, fault any) {
+	s.panics.Add(1)
+	s.log.Error("fault in media", "in", what, "fault", fmt.Sprint(fault), "stack", string(debug.Stack()))
+}

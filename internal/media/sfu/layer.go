@@ -1,0 +1,261 @@
+package sfu
+
+import (
+	"belfry/internal/media/rtp"
+	"belfry/internal/meeting"
+)
+
+// clockRate is that of every video payload format (RFC 7741, 6184, 9628).
+const clockRate = 90000
+
+// Times in ns.
+const (
+	millisecond = int64(1e6)
+	second      = int64(1e9)
+
+	keyFrameInterval = 300 * millisecond // between two requests for the same layer
+	liveAfter        = 1 * second        // a layer that paused is trusted again after flowing so long
+	quietAfter       = 1 * second        // a layer without packets for so long gets a stand-in
+	stalledAfter     = 2500 * millisecond
+	leftFor          = 2 * second // packets of the SSRC before are dropped, not followed
+	cacheKeep        = 1 * second
+)
+
+// The bounds of a layer's packet cache, shared by all its subscriptions.
+const (
+	cachePackets = 1024
+	cacheBytes   = 1 << 20
+)
+
+// layer is one encoding of a publication: an SSRC at a time, and what is known
+// of it.
+type layer struct {
+	pub      *Publication
+	index    int
+	streamID uint32
+	cfg      Layer
+
+	ssrc, rtx uint32
+	left      uint32 // the SSRC before, for as long as its packets may still come
+	leftAt    int64
+	epoch     uint32 // grows when sequence numbers and timestamps begin anew
+	recv      rtp.Receiver
+	nacks     rtp.NackList
+	cache     *rtp.Cache // nil until a subscription can ask for packets
+	rate      rate
+	inRun     int // packets of the run being pushed
+
+	parameterSets bool // an SPS was seen in the stream
+	width, height uint32
+	listed        bool
+	lastPacket    int64 // 0: none yet
+	liveSince     int64
+
+	// The newest packet, and the publisher's last sender report on this epoch.
+	lastTimestamp uint32
+	srTimestamp   uint32
+	srWall        int64 // Unix ns on the publisher's clock
+	srKnown       bool
+
+	keys keyFrameRequest
+	subs []*Subscription // those that carry this layer or wait to
+}
+
+func newLayer(p *Publication, index int, id uint32, cfg Layer) *layer {
+	l := &layer{pub: p, index: index, streamID: id, cfg: cfg, ssrc: cfg.SSRC, rtx: cfg.RTX}
+	l.recv.ClockRate = clockRate
+	return l
+}
+
+func (l *layer) enabled() bool { return l.cfg.MaxBitrateKbps > 0 }
+
+// bind gives the layer another SSRC: nothing known about numbers and times
+// holds any longer.
+func (l *layer) bind(ssrc uint32, now int64) {
+	was := l.ssrc
+	l.ssrc = ssrc
+	l.left, l.leftAt = was, now
+	if was == 0 {
+		l.askKeyFrame(now) // for those who came before the SSRC was known
+		return
+	}
+	l.recv = rtp.Receiver{ClockRate: clockRate}
+	l.keys = keyFrameRequest{} // what the old SSRC was asked is no answer from the new one
+	l.restart(now)
+}
+
+// restart voids the numbers: subscriptions go on at the next key frame.
+func (l *layer) restart(now int64) {
+	l.epoch++
+	l.nacks.Reset()
+	if l.cache != nil {
+		l.cache.Reset()
+	}
+	l.srKnown = false
+	if len(l.subs) > 0 {
+		l.requestKeyFrame(now)
+	}
+}
+
+// live reports whether packets come, and have for long enough to be trusted.
+func (l *layer) live(now int64) bool {
+	return l.enabled() && l.lastPacket != 0 && now-l.lastPacket < quietAfter && now-l.liveSince >= liveAfter
+}
+
+// capturedAt is when a frame was taken, in Unix ns on our clock, when the
+// publisher has told its clock.
+func (l *layer) capturedAt(timestamp uint32) (unix int64, ok bool) {
+	if !l.srKnown {
+		return 0, false
+	}
+	return l.srWall + l.pub.clockOffset + rtp.TimestampDiff(timestamp, l.srTimestamp)*second/clockRate, true
+}
+
+// timestampAt is the RTP timestamp of now on the publisher's clock.
+func (l *layer) timestampAt(now int64) uint32 {
+	if l.srKnown {
+		since := l.pub.r.cfg.Epoch + now - l.srWall - l.pub.clockOffset
+		return l.srTimestamp + ticks(since)
+	}
+	return l.lastTimestamp + ticks(now-l.lastPacket)
+}
+
+// ticks turns a duration in ns into units of the RTP clock.
+func ticks(ns int64) uint32 {
+	return uint32(ns/second*clockRate + ns%second*clockRate/second)
+}
+
+// keyFrameRequest gathers the wishes for a key frame of one layer into one
+// request at a time, repeated until a key frame comes.
+type keyFrameRequest struct {
+	wanted bool
+	asked  bool // ever
+	last   int64
+	tries  int
+}
+
+// requestKeyFrame asks the publisher for a key frame, at once when the last
+// request was long enough ago, else when it is.
+func (l *layer) requestKeyFrame(now int64) {
+	l.keys.wanted = true
+	l.askKeyFrame(now)
+}
+
+func (l *layer) askKeyFrame(now int64) {
+	k := &l.keys
+	if !k.wanted || l.ssrc == 0 || l.pub.cfg.Up == nil || l.pub.closed {
+		return
+	}
+	// Unanswered requests slow down to one in about 2.4 s.
+	interval := keyFrameInterval << min(max(k.tries-4, 0), 3)
+	if k.asked && now-k.last < interval {
+		return
+	}
+	waiting := false
+	for _, s := range l.subs {
+		waiting = waiting || !s.paused
+	}
+	if !waiting {
+		k.wanted = false
+		return
+	}
+	k.asked, k.last = true, now
+	k.tries++
+	r := l.pub.r
+	r.stats.KeyFrameRequests++
+	r.rtcp = rtp.AppendPLI(r.rtcp[:0], r.cfg.SSRC, l.ssrc)
+	l.pub.cfg.Up.SendRTCP(r.rtcp)
+}
+
+// gotKeyFrame ends the wish.
+func (k *keyFrameRequest) gotKeyFrame() { k.wanted, k.tries = false, 0 }
+
+// askMissing sends the NACKs that are due.
+func (l *layer) askMissing(now int64) {
+	if l.nacks.Len() == 0 {
+		return
+	}
+	r := l.pub.r
+	// What is given up needs no action: receivers that cannot go on without it
+	// ask for a key frame.
+	r.seqs, _ = l.nacks.Due(r.seqs[:0], now)
+	if len(r.seqs) == 0 || !l.pub.cfg.NACK || l.pub.cfg.Up == nil || len(l.subs) == 0 {
+		return
+	}
+	r.stats.NACKsSent += uint64(len(r.seqs))
+	r.rtcp = rtp.AppendNACK(r.rtcp[:0], r.cfg.SSRC, l.ssrc, r.seqs)
+	l.pub.cfg.Up.SendRTCP(r.rtcp)
+}
+
+func (l *layer) removeSub(s *Subscription) {
+	for i, x := range l.subs {
+		if x == s {
+			n := len(l.subs) - 1
+			l.subs[i] = l.subs[n]
+			l.subs[n] = nil
+			l.subs = l.subs[:n]
+			return
+		}
+	}
+}
+
+// rate measures bits per second over the last few seconds.
+type rate struct {
+	buckets [rateBuckets]uint32 // bytes
+	slot    int64               // number of the bucket being filled; 0 before the first packet
+	first   int64
+}
+
+const (
+	rateBuckets = 8
+	rateBucket  = 500 * millisecond
+)
+
+func (r *rate) advance(now int64) {
+	slot := now/rateBucket + 1
+	if r.slot == 0 || slot-r.slot > rateBuckets {
+		*r = rate{slot: slot, first: slot}
+		return
+	}
+	for r.slot < slot {
+		r.slot++
+		r.buckets[r.slot%rateBuckets] = 0
+	}
+}
+
+func (r *rate) add(bytes int, now int64) {
+	r.advance(now)
+	r.buckets[r.slot%rateBuckets] += uint32(bytes)
+}
+
+// bps is the average over the whole buckets, or over the one begun when there
+// is no other.
+func (r *rate) bps() uint32 {
+	if r.slot == 0 {
+		return 0
+	}
+	var sum uint64
+	n := min(r.slot-r.first, rateBuckets-1)
+	if n == 0 {
+		return uint32(min(uint64(r.buckets[r.slot%rateBuckets])*8*uint64(second/rateBucket), 1<<32-1))
+	}
+	for i := int64(1); i <= n; i++ {
+		sum += uint64(r.buckets[(r.slot-i)%rateBuckets])
+	}
+	return uint32(min(sum*8*uint64(second/rateBucket)/uint64(n), 1<<32-1))
+}
+
+// parse reads a payload of the codec.
+func parse(codec meeting.VideoCodec, payload []byte, h *rtp.VideoHeader) bool {
+	switch codec {
+	case meeting.CodecVP8:
+		return rtp.ParseVP8(payload, h)
+	case meeting.CodecH264CBP:
+		return rtp.ParseH264(payload, h)
+	case meeting.CodecVP9:
+		return rtp.ParseVP9(payload, h)
+	case meeting.CodecAV1:
+		return rtp.ParseAV1(payload, h)
+	}
+	return false
+}

@@ -1,0 +1,66 @@
+package media
+
+import (
+	"belfry/internal/media/mixer"
+	"belfry/internal/media/sfu"
+	"belfry/internal/media/transport"
+	"belfry/internal/media/udp"
+)
+
+// Stats counts what a Server has done since it was started.
+type Stats struct {
+	Conferences, Peers int // open now
+	MalformedRTCP      uint64
+	Panics             uint64 // faults of ours that were caught
+	Audio              mixer.Stats
+	Video              sfu.Stats
+	Transport          *transport.Stats
+	Port               *udp.Stats
+}
+
+// Stats returns the counters.
+func (s *Server) Stats() Stats {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	total := s.past
+	for _, b := range s.bridges {
+		total.Conferences++
+		total.add(b.counts())
+	}
+	total.MalformedRTCP, total.Panics = s.malformed.Load(), s.panics.Load()
+	total.Transport, total.Port = s.mux.Stats(), s.mux.PortStats()
+	return total
+}
+
+func (b *Bridge) counts() Stats {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return Stats{Peers: len(b.peers), Audio: b.mixer.Stats(), Video: b.router.Stats()}
+}
+
+// add sums what both have counted.
+func (s *Stats) add(o Stats) {
+	s.Peers += o.Peers
+	a, v := &s.Audio, &s.Video
+	a.Received += o.Audio.Received
+	a.Decodes += o.Audio.Decodes
+	a.Encodes += o.Audio.Encodes
+	a.Passed += o.Audio.Passed
+	a.Mixed += o.Audio.Mixed
+	a.Silent += o.Audio.Silent
+	a.Concealed += o.Audio.Concealed
+	a.Recovered += o.Audio.Recovered
+	a.Late += o.Audio.Late
+	a.Dropped += o.Audio.Dropped
+	a.Skipped += o.Audio.Skipped
+	a.Failures += o.Audio.Failures
+	v.PacketsIn += o.Video.PacketsIn
+	v.PacketsOut += o.Video.PacketsOut
+	v.Unknown += o.Video.Unknown
+	v.Malformed += o.Video.Malformed
+	v.Duplicate += o.Video.Duplicate
+	v.NACKsSent += o.Video.NACKsSent
+	v.NACKsHandled += o.Video.NACKsHandled
+	v.Resent += o.Video.Resent
+	v.KeyFrameRequests += o.Video.KeyFrameRequests
+}
