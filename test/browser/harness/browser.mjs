@@ -13,7 +13,7 @@ export class Browser {
     const browser = new Browser();
     const { outputFiles } = await build({
       entryPoints: [path.join(here, 'person.client.js')], bundle: true, write: false, format: 'iife', platform: 'browser',
-      define: { global: 'globalThis' }, logLevel: 'error',
+      mainFields: ['browser', 'module', 'main'], conditions: ['browser', 'module', 'import'], define: { global: 'globalThis' }, logLevel: 'error',
     });
     // The application's page: its origin is another than the server's, as a builder's is.
     browser.site = createServer((request, response) => {

@@ -8,12 +8,16 @@ export const tones = { ann: 440, ben: 1000, cat: 1800, dan: 2900 };
 export const everyTone = Object.values(tones);
 export const colours = { ann: 'red', ben: 'lime', cat: 'blue', dan: 'yellow' };
 
-/** Registers set-up and tear-down; the returned object is filled before the first test. */
-export function stage(options) {
+/**
+ * Registers set-up and tear-down; the returned object is filled before the first test.
+ * more() adds to the set-up: hooks of the file itself would not wait for it.
+ */
+export function stage({ more, ...options } = {}) {
   const on = {};
   before(async () => {
     on.server = await Server.start(options);
     on.browser = await Browser.start();
+    await more?.(on);
   });
   afterEach(() => on.browser.clear());
   after(async () => {

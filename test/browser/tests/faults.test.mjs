@@ -1,11 +1,10 @@
-import { test, before, after } from 'node:test';
+import { test, after } from 'node:test';
 import assert from 'node:assert/strict';
 import { stage, tones, everyTone, sleep } from '../harness/meeting.mjs';
 import { Proxy } from '../harness/proxy.mjs';
 
-const on = stage();
 let proxy;
-before(async () => { proxy = await Proxy.start(on.server.url); });
+const on = stage({ more: async ({ server }) => { proxy = await Proxy.start(server.url); } });
 after(() => proxy?.stop());
 
 /** ann and ben in a meeting, ben's signaling through the proxy. */

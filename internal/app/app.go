@@ -1,0 +1,346 @@
+// Package app is the composition root: it makes every component from the
+// settings, in the order in which they need each other, and stops them in
+// reverse. No other package knows that order, and nothing imports this one but
+// commands and tests.
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"belfry/internal/account"
+	"belfry/internal/api"
+	"belfry/internal/config"
+	"belfry/internal/ingest"
+	"belfry/internal/media"
+	"belfry/internal/media/opus"
+	"belfry/internal/meeting"
+	"belfry/internal/observe"
+	"belfry/internal/page"
+	"belfry/internal/screen"
+	"belfry/internal/signaling"
+	"belfry/internal/sigv4"
+	"belfry/internal/store/jetstream"
+	"belfry/internal/turn"
+)
+
+// stopWithin bounds a shutdown; what has not ended by then is left behind.
+const stopWithin = 1500 * time.Millisecond
+
+// Server is a running Belfry.
+type Server struct {
+	cfg    config.Config
+	logger *slog.Logger
+	key    keyPair
+	pageOn bool
+
+	registry *prometheus.Registry
+	health   observe.Health
+	listener net.Listener
+	failed   chan error // the HTTP server ended by itself
+
+	stops []stop // in the order of starting
+}
+
+// stop ends one component.
+type stop struct {
+	name string
+	fn   func(context.Context) error
+}
+
+// Start brings up a server and returns when it takes requests. ctx bounds the
+// start alone; Wait or Close ends the server.
+func Start(ctx context.Context, cfg config.Config, logger *slog.Logger) (*Server, error) {
+	s := &Server{cfg: cfg, logger: logger, registry: observe.NewRegistry(), failed: make(chan error, 1)}
+	if err := s.start(ctx); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
+func (s *Server) started(name string, fn func(context.Context) error) {
+	s.stops = append(s.stops, stop{name, fn})
+}
+
+func (s *Server) start(ctx context.Context) error {
+	if err := os.MkdirAll(s.cfg.DataDir, 0o700); err != nil {
+		return fmt.Errorf("data_dir: %w", err)
+	}
+	store, err := jetstream.Open(ctx, jetstream.Config{
+		Dir: s.cfg.DataDir, URL: s.cfg.StoreURL, Replicas: s.cfg.StoreReplicas, Logger: s.logger,
+	})
+	if err != nil {
+		return fmt.Errorf("opening the store: %w", err)
+	}
+	s.started("store", func(context.Context) error { return store.Close() })
+	if s.key, err = loadKeyPair(s.cfg); err != nil {
+		return err
+	}
+	if s.listener, err = net.Listen("tcp", s.cfg.Listen); err != nil {
+		return fmt.Errorf("%w; set BELFRY_LISTEN to another host:port", err)
+	}
+	s.started("listener", func(context.Context) error {
+		if err := s.listener.Close(); !errors.Is(err, net.ErrClosed) {
+			return err
+		}
+		return nil
+	})
+
+	service := meeting.NewService(store, meeting.ServiceOptions{
+		DefaultMediaRegion: s.cfg.Region, MaxAttendees: s.cfg.MaxAttendees,
+	})
+	conferences, err := s.startMedia()
+	if err != nil {
+		return err
+	}
+	relays, err := s.startTURN(ctx, store, conferences)
+	if err != nil {
+		return err
+	}
+	sockets := s.startSignaling(service, store, conferences, relays)
+	handler, err := s.handler(service, conferences, relays, sockets)
+	if err != nil {
+		return err
+	}
+	s.startHTTP(handler)
+	s.health.SetReady(true)
+	s.logger.Info("ready", "listen", s.listener.Addr().String(), "media", conferences.Addr().String(), "turn", s.cfg.TURN)
+	return nil
+}
+
+func (s *Server) startMedia() (*media.Server, error) {
+	listen := s.cfg.MediaListen
+	if listen == "" {
+		listen = s.listener.Addr().String()
+		if _, port, _ := net.SplitHostPort(s.cfg.Listen); port == "0" {
+			host, _, _ := net.SplitHostPort(listen)
+			listen = net.JoinHostPort(host, "0")
+		}
+	}
+	advertise, err := parseAdvertised(s.cfg.MediaAdvertise, listen)
+	if err != nil {
+		return nil, err
+	}
+	m, err := media.NewServer(media.Config{Listen: listen, Advertise: advertise, Logger: s.logger, Codec: opus.Native()})
+	if err != nil {
+		return nil, fmt.Errorf("opening the media port (BELFRY_MEDIA_LISTEN, UDP): %w", err)
+	}
+	s.started("media", func(context.Context) error { return m.Close() })
+	registerMedia(s.registry, m)
+	return m, nil
+}
+
+// parseAdvertised gives an address without a port the port of listen.
+func parseAdvertised(items []string, listen string) ([]netip.AddrPort, error) {
+	_, port, _ := net.SplitHostPort(listen)
+	var list []netip.AddrPort
+	for _, item := range items {
+		addr, err := netip.ParseAddrPort(item)
+		if err != nil {
+			addr, err = netip.ParseAddrPort(net.JoinHostPort(item, port))
+		}
+		if err != nil {
+			return nil, fmt.Errorf("media_advertise: %q is not an IP address, with or without a port", item)
+		}
+		list = append(list, addr)
+	}
+	return list, nil
+}
+
+func (s *Server) startTURN(ctx context.Context, store meeting.Store, conferences *media.Server) (*turn.Server, error) {
+	secret, err := serverSecret(ctx, store, "turn-secret")
+	if err != nil {
+		return nil, err
+	}
+	host, _, _ := net.SplitHostPort(s.listener.Addr().String())
+	cfg := turn.Config{
+		Mode: turn.Mode(s.cfg.TURN), Listen: s.cfg.TURNListen, Advertise: s.cfg.TURNAdvertise,
+		Secret: secret, TTL: s.cfg.TURNTTL, Logger: s.logger, Library: observe.PionLogs(s.logger),
+		Live: func(attendeeID string) (live bool) {
+			_ = store.View(context.Background(), func(r meeting.Reader) error {
+				_, live = r.AttendeeByID(attendeeID)
+				return nil
+			})
+			return live
+		},
+	}
+	for _, advertised := range conferences.Advertised() {
+		cfg.Media = append(cfg.Media, turn.MediaAddress{Advertised: advertised, Local: reachable(conferences.Addr(), advertised)})
+	}
+	if cfg.Advertise == "" && len(s.cfg.MediaAdvertise) > 0 {
+		cfg.Advertise = conferences.Advertised()[0].Addr().String()
+	}
+	if cfg.Listen == "" {
+		cfg.Listen = net.JoinHostPort(host, "3478")
+	}
+	t, err := turn.Start(cfg)
+	if err != nil && s.cfg.TURNListen == "" {
+		// The port nobody asked for is taken: any other does as well.
+		s.logger.Warn("the usual TURN port is not to be had; taking a free one", "error", err)
+		cfg.Listen = net.JoinHostPort(host, "0")
+		t, err = turn.Start(cfg)
+	}
+	if err != nil {
+		return nil, err
+	}
+	s.started("turn", func(context.Context) error { return t.Close() })
+	registerTURN(s.registry, t)
+	return t, nil
+}
+
+// reachable is how a relay on this machine gets to the media port.
+func reachable(listen, advertised netip.AddrPort) netip.AddrPort {
+	if !listen.Addr().IsUnspecified() {
+		return listen
+	}
+	if advertised.Addr().Is6() {
+		return netip.AddrPortFrom(netip.IPv6Loopback(), listen.Port())
+	}
+	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), listen.Port())
+}
+
+func (s *Server) startSignaling(service *meeting.Service, store meeting.Store, conferences *media.Server, relays *turn.Server) *signaling.Server {
+	sockets := signaling.New(signaling.Config{
+		Service: service, Conferences: conferences, Relays: relays, Logger: s.logger, Metrics: s.registry,
+		MeetingExists: func(ctx context.Context, id string) (exists bool) {
+			_ = store.View(ctx, func(r meeting.Reader) error {
+				_, exists = r.Meeting(id)
+				return nil
+			})
+			return exists
+		},
+		Timings: signaling.Timings{Grace: s.cfg.DropAfter},
+	})
+	// A deletion ends sessions before the API has answered it.
+	unwatch := store.Watch(func(c meeting.Commit) {
+		for _, change := range c.Changes {
+			switch {
+			case change.MeetingDeleted != nil:
+				sockets.MeetingEnded(change.MeetingDeleted.ID)
+			case change.AttendeeDeleted != nil:
+				sockets.AttendeeDeleted(change.AttendeeDeleted.MeetingID, change.AttendeeDeleted.ID)
+			}
+		}
+	})
+	s.started("signaling", func(ctx context.Context) error {
+		unwatch()
+		return sockets.Shutdown(ctx)
+	})
+	return sockets
+}
+
+func (s *Server) handler(service *meeting.Service, conferences *media.Server, relays *turn.Server, sockets *signaling.Server) (http.Handler, error) {
+	keys, err := account.NewMemory(account.Key{ID: s.key.ID, Secret: s.key.Secret, Account: s.cfg.Account})
+	if err != nil {
+		return nil, err
+	}
+	audioHost := conferences.Addr().String()
+	if advertised := conferences.Advertised(); len(advertised) > 0 {
+		audioHost = advertised[0].String()
+	}
+	front, err := api.New(api.Options{
+		Meetings: service, Keys: keys, Endpoints: endpoints(s.cfg.PublicURL, audioHost), Log: s.logger, Metrics: s.registry,
+		Signature: sigv4.Verifier{Skew: s.cfg.ClockSkew},
+	})
+	if err != nil {
+		return nil, err
+	}
+	r := &router{
+		api: front, control: sockets, turn: relays.Control(service), ingest: ingest.New(service, s.registry),
+		share: screen.Share(service), view: screen.View(service), health: &s.health, metrics: observe.MetricsHandler(s.registry),
+	}
+	if s.pageOn = s.cfg.Page == "on" || (s.cfg.Page == "auto" && config.OnLoopback(s.listener.Addr().String())); s.pageOn {
+		p := page.New(page.Config{
+			Endpoint: s.selfURL, Region: s.cfg.Region, AccessKeyID: s.key.ID, SecretAccessKey: s.key.Secret, Logger: s.logger,
+			ConnectOrigins: origins(s.cfg.PublicURL),
+		})
+		s.started("page", func(context.Context) error { p.Close(); return nil })
+		r.page = p
+	}
+	return r, nil
+}
+
+func (s *Server) startHTTP(handler http.Handler) {
+	server := &http.Server{
+		Handler:           handler,
+		ReadHeaderTimeout: 10 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    64 << 10,
+		ErrorLog:          slog.NewLogLogger(s.logger.Handler(), slog.LevelDebug),
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if err := server.Serve(s.listener); !errors.Is(err, http.ErrServerClosed) {
+			s.failed <- fmt.Errorf("serving HTTP: %w", err)
+		}
+	}()
+	s.started("http", func(ctx context.Context) error {
+		s.health.SetReady(false)
+		// Requests get a moment to end; sockets are signaling's to end, after this.
+		ctx, cancel := context.WithTimeout(ctx, 300*time.Millisecond)
+		defer cancel()
+		err := server.Shutdown(ctx)
+		if errors.Is(err, context.DeadlineExceeded) {
+			err = server.Close()
+		}
+		<-done
+		return err
+	})
+}
+
+// Addr is where the HTTP server listens.
+func (s *Server) Addr() net.Addr { return s.listener.Addr() }
+
+// URL is the endpoint as clients should write it.
+func (s *Server) URL() string {
+	if s.cfg.PublicURL != "" {
+		return s.cfg.PublicURL
+	}
+	return s.selfURL()
+}
+
+// selfURL is the endpoint as this machine reaches it.
+func (s *Server) selfURL() string {
+	addr := s.listener.Addr().(*net.TCPAddr).AddrPort()
+	if addr.Addr().IsUnspecified() {
+		addr = netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), addr.Port())
+	}
+	return "http://" + addr.String()
+}
+
+// Wait blocks until ctx ends or the server fails, then stops everything.
+func (s *Server) Wait(ctx context.Context) error {
+	var err error
+	select {
+	case <-ctx.Done():
+		s.logger.Info("stopping")
+	case err = <-s.failed:
+	}
+	return errors.Join(err, s.Close())
+}
+
+// Close stops every component, the last started first, and tells every client.
+func (s *Server) Close() error {
+	ctx, cancel := context.WithTimeout(context.Background(), stopWithin)
+	defer cancel()
+	var errs []error
+	for i := len(s.stops) - 1; i >= 0; i-- {
+		begun := time.Now()
+		if err := s.stops[i].fn(ctx); err != nil {
+			errs = append(errs, fmt.Errorf("stopping %s: %w", s.stops[i].name, err))
+		}
+		s.logger.Debug("stopped", "component", s.stops[i].name, "took", time.Since(begun))
+	}
+	s.stops = nil
+	return errors.Join(errs...)
+}

@@ -1,0 +1,104 @@
+package app
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+
+	"belfry/internal/media"
+	"belfry/internal/observe"
+	"belfry/internal/turn"
+)
+
+func registerTURN(r prometheus.Registerer, t *turn.Server) {
+	observe.Register(r,
+		observe.Figure{Name: "turn_allocations", Help: "Relays that are open.", Gauge: true, Value: func() float64 { return float64(t.Stats.Allocations.Load()) }},
+		observe.Figure{Name: "turn_refused_total", Help: "Failed authentications at the relay.", Value: func() float64 { return float64(t.Stats.Refused.Load()) }},
+		observe.Figure{Name: "turn_blocked_total", Help: "Packets and permissions for an address that is not our media.", Value: func() float64 { return float64(t.Stats.Blocked.Load()) }},
+	)
+}
+
+// mediaFigure is one figure of media: its name after "belfry_media_".
+type mediaFigure struct {
+	name, help string
+	gauge      bool
+	value      func(*media.Stats) float64
+}
+
+var mediaFigures = []mediaFigure{
+	{"conferences", "Meetings whose media is open.", true, func(s *media.Stats) float64 { return float64(s.Conferences) }},
+	{"peers", "Media connections that are open.", true, func(s *media.Stats) float64 { return float64(s.Peers) }},
+	{"connections_up", "Media connections whose keys are agreed on.", true, func(s *media.Stats) float64 { return float64(s.Transport.ConnsConnected.Load()) }},
+	{"handshakes_total", "DTLS handshakes that succeeded.", false, func(s *media.Stats) float64 { return float64(s.Transport.HandshakesDone.Load()) }},
+	{"handshakes_failed_total", "DTLS handshakes that failed.", false, func(s *media.Stats) float64 { return float64(s.Transport.HandshakesFailed.Load()) }},
+	{"idle_timeouts_total", "Connections that ended because nothing came.", false, func(s *media.Stats) float64 { return float64(s.Transport.IdleTimeouts.Load()) }},
+	{"path_changes_total", "Connections that moved to another address.", false, func(s *media.Stats) float64 { return float64(s.Transport.PathChanges.Load()) }},
+	{"stun_bad_total", "Connectivity checks that were malformed, unknown or not authentic.", false, func(s *media.Stats) float64 {
+		t := s.Transport
+		return float64(t.ChecksMalformed.Load() + t.ChecksUnknown.Load() + t.ChecksUnauthentic.Load() + t.ChecksTaken.Load())
+	}},
+	{"dropped_total", "Received packets that were of no kind, from nobody, too early, or malformed.", false, func(s *media.Stats) float64 {
+		t := s.Transport
+		return float64(t.DroppedGarbage.Load() + t.DroppedStrange.Load() + t.DroppedEarly.Load() + t.DroppedMalformed.Load() +
+			t.DroppedStreams.Load() + t.DroppedDTLS.Load())
+	}},
+	{"unauthentic_total", "Received packets that failed SRTP authentication or were replayed.", false, func(s *media.Stats) float64 {
+		return float64(s.Transport.DroppedUnauthentic.Load() + s.Transport.DroppedReplayed.Load())
+	}},
+	{"rtcp_malformed_total", "RTCP that could not be understood.", false, func(s *media.Stats) float64 { return float64(s.MalformedRTCP) }},
+	{"faults_total", "Faults of the server while handling media, each of which cost one connection at most.", false, func(s *media.Stats) float64 { return float64(s.Panics) }},
+	{"packets_in_total", "Datagrams received.", false, func(s *media.Stats) float64 { return float64(s.Port.PacketsIn.Load()) }},
+	{"packets_out_total", "Datagrams sent.", false, func(s *media.Stats) float64 { return float64(s.Port.PacketsOut.Load()) }},
+	{"bytes_in_total", "Bytes received, of UDP payload.", false, func(s *media.Stats) float64 { return float64(s.Port.BytesIn.Load()) }},
+	{"bytes_out_total", "Bytes sent, of UDP payload.", false, func(s *media.Stats) float64 { return float64(s.Port.BytesOut.Load()) }},
+	{"send_calls_total", "System calls that sent datagrams.", false, func(s *media.Stats) float64 { return float64(s.Port.SendCalls.Load()) }},
+	{"send_failed_total", "Datagrams that the kernel refused or had no room for.", false, func(s *media.Stats) float64 {
+		return float64(s.Port.SendErrors.Load() + s.Port.SendDrops.Load())
+	}},
+	{"audio_passed_total", "Audio packets sent that were a lone talker's own.", false, func(s *media.Stats) float64 { return float64(s.Audio.Passed) }},
+	{"audio_mixed_total", "Audio packets sent that were a mix.", false, func(s *media.Stats) float64 { return float64(s.Audio.Mixed) }},
+	{"audio_silent_total", "Audio packets sent that were silence.", false, func(s *media.Stats) float64 { return float64(s.Audio.Silent) }},
+	{"audio_decodes_total", "Calls of the decoder.", false, func(s *media.Stats) float64 { return float64(s.Audio.Decodes) }},
+	{"audio_encodes_total", "Calls of the encoder.", false, func(s *media.Stats) float64 { return float64(s.Audio.Encodes) }},
+	{"audio_concealed_total", "Audio frames that were lost or late and made up.", false, func(s *media.Stats) float64 { return float64(s.Audio.Concealed) }},
+	{"audio_refused_total", "Audio packets that were malformed, muted or too many.", false, func(s *media.Stats) float64 { return float64(s.Audio.Dropped) }},
+	{"video_in_total", "Video packets received.", false, func(s *media.Stats) float64 { return float64(s.Video.PacketsIn) }},
+	{"video_out_total", "Video packets forwarded.", false, func(s *media.Stats) float64 { return float64(s.Video.PacketsOut) }},
+	{"video_resent_total", "Video packets sent again.", false, func(s *media.Stats) float64 { return float64(s.Video.Resent) }},
+	{"video_refused_total", "Video packets and reports that were malformed or of no known stream.", false, func(s *media.Stats) float64 {
+		return float64(s.Video.Malformed + s.Video.Unknown)
+	}},
+	{"key_frame_requests_total", "Key frames asked of senders.", false, func(s *media.Stats) float64 { return float64(s.Video.KeyFrameRequests) }},
+}
+
+// mediaCollector takes one snapshot for a scrape: the counters lie behind the
+// locks of every meeting.
+type mediaCollector struct {
+	server *media.Server
+	descs  []*prometheus.Desc
+}
+
+func registerMedia(r prometheus.Registerer, m *media.Server) {
+	c := &mediaCollector{server: m}
+	for _, f := range mediaFigures {
+		c.descs = append(c.descs, prometheus.NewDesc("belfry_media_"+f.name, f.help, nil, nil))
+	}
+	r.MustRegister(c)
+}
+
+// Describe implements prometheus.Collector.
+func (c *mediaCollector) Describe(out chan<- *prometheus.Desc) {
+	for _, d := range c.descs {
+		out <- d
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (c *mediaCollector) Collect(out chan<- prometheus.Metric) {
+	stats := c.server.Stats()
+	for i, f := range mediaFigures {
+		kind := prometheus.CounterValue
+		if f.gauge {
+			kind = prometheus.GaugeValue
+		}
+		out <- prometheus.MustNewConstMetric(c.descs[i], kind, f.value(&stats))
+	}
+}
