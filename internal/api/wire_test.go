@@ -19,6 +19,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"belfry/internal/account"
+	"belfry/internal/meeting"
 )
 
 // A request that is changed between its signing and its reading is refused,
@@ -307,5 +308,82 @@ func TestSlowBody(t *testing.T) {
 		if a := s.do(request{method: "POST", path: "/meetings", body: `{"ClientRequestToken":"quick"}`}); a.status != 201 {
 			t.Errorf("a whole body answered %d %s", a.status, a.raw)
 		}
+	}
+}
+
+// slow is a domain that takes its time, and says so when it is called off.
+type slow struct {
+	Meetings
+	takes time.Duration
+}
+
+func (s slow) CreateMeeting(ctx context.Context, account string, in meeting.NewMeeting) (*meeting.Meeting, error) {
+	select {
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	case <-time.After(s.takes):
+	}
+	return s.Meetings.CreateMeeting(ctx, account, in)
+}
+
+// The body's time is over when the body is there: what is done with it may
+// take longer.
+func TestBodyTimeEndsWithTheBody(t *testing.T) {
+	s := start(t, func(o *Options) {
+		o.BodyTime = 20 * time.Millisecond
+		o.Meetings = slow{o.Meetings, 5 * o.BodyTime}
+	})
+	if a := s.do(request{method: "POST", path: "/meetings", body: `{"ClientRequestToken":"room-42"}`}); a.status != 201 {
+		t.Errorf("answered %d %s", a.status, a.raw)
+	}
+}
+
+// The whole text of answers: members, their order, and where a null stands.
+func TestAnswerBodies(t *testing.T) {
+	s := start(t, nil)
+	const placement = `{"AudioHostUrl":"media.example.org:3478","AudioFallbackUrl":"wss://meet.example.org/calls/ID","SignalingUrl":"wss://meet.example.org/control/ID",` +
+		`"TurnControlUrl":"https://meet.example.org/v2/turn_sessions","ScreenDataUrl":"wss://meet.example.org/v2/screen/ID",` +
+		`"ScreenViewingUrl":"wss://meet.example.org/ws/connect?passcode=null&viewer_uuid=null&X-BitHub-Call-Id=ID",` +
+		`"ScreenSharingUrl":"wss://meet.example.org/v2/screen/ID","EventIngestionUrl":"https://meet.example.org/v1/client-events"}`
+	const end = `"MeetingArn":"arn:aws:chime:us-east-1:111122223333:meeting/ID"}}`
+	for _, c := range []struct{ name, prefix, body, want string }{
+		{"as little as may be", asC, `{"ClientRequestToken":"one"}`,
+			`{"Meeting":{"MeetingId":"ID","MeetingHostId":null,"ExternalMeetingId":null,"MediaRegion":"us-east-1","MediaPlacement":` + placement +
+				`,"PrimaryMeetingId":null,"TenantIds":[],` + end},
+		{"everything", asM, `{"ClientRequestToken":"two","MediaRegion":"eu-west-2","ExternalMeetingId":"«é» & more","MeetingHostId":"host","TenantIds":["t1","t2"],` +
+			`"MeetingFeatures":{"Audio":{"EchoReduction":"AVAILABLE"},"Video":{"MaxResolution":"FHD"},"Content":{"MaxResolution":"None"},"Attendee":{"MaxCount":25}},` +
+			`"NotificationsConfiguration":{"SqsQueueArn":"arn:aws:sqs:us-east-1:1:q"},"Tags":[{"Key":"k","Value":"v"}]}`,
+			`{"Meeting":{"MeetingId":"ID","MeetingHostId":"host","ExternalMeetingId":"«é» & more","MediaRegion":"eu-west-2","MediaPlacement":` + placement +
+				`,"MeetingFeatures":{"Audio":{"EchoReduction":"AVAILABLE"},"Video":{"MaxResolution":"FHD"},"Content":{"MaxResolution":"None"},"Attendee":{"MaxCount":25}}` +
+				`,"PrimaryMeetingId":null,"TenantIds":["t1","t2"],` + end},
+		{"one feature", asM, members(`"MeetingFeatures":{"Audio":{"EchoReduction":"UNAVAILABLE"},"Video":null,"Content":{}}`),
+			`{"Meeting":{"MeetingId":"ID","MeetingHostId":null,"ExternalMeetingId":"room","MediaRegion":"us-east-1","MediaPlacement":` + placement +
+				`,"MeetingFeatures":{"Audio":{"EchoReduction":"UNAVAILABLE"}},"PrimaryMeetingId":null,"TenantIds":[],` + end},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			a := s.do(request{method: "POST", path: c.prefix + "/meetings", body: c.body})
+			m, _ := a.body["Meeting"].(map[string]any)
+			id, _ := m["MeetingId"].(string)
+			if !guidExpression.MatchString(id) {
+				t.Fatalf("answered %d %s", a.status, a.raw)
+			}
+			if diff := cmp.Diff(strings.ReplaceAll(c.want, "ID\"", id+"\""), a.raw); diff != "" {
+				t.Error(diff)
+			}
+			if got := a.header.Get("Content-Length"); got != fmt.Sprint(len(a.raw)) {
+				t.Errorf("Content-Length %s for %d bytes", got, len(a.raw))
+			}
+			made := s.do(request{method: "POST", path: c.prefix + "/meetings/" + id + "/attendees", body: `{"ExternalUserId":"alice & bob"}`})
+			alice, _ := made.body["Attendee"].(map[string]any)
+			content := "SendReceive"
+			if strings.Contains(c.want, `"Content":{"MaxResolution":"None"}`) {
+				content = "None"
+			}
+			want := fmt.Sprintf(`{"Attendee":{"ExternalUserId":"alice & bob","AttendeeId":"%s","JoinToken":"%s","Capabilities":{"Audio":"SendReceive","Video":"SendReceive","Content":"%s"}}}`,
+				alice["AttendeeId"], alice["JoinToken"], content)
+			if diff := cmp.Diff(want, made.raw); diff != "" {
+				t.Error(diff)
+			}
+		})
 	}
 }

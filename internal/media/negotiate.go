@@ -281,9 +281,8 @@ func (n *negotiation) answerReceived(s *sdp.Section, a *sdp.AnswerSection, forma
 			r.rtx = newSSRC()
 		}
 		r.sub = p.bridge.router.Subscribe(sfu.SubscribeConfig{
-			MID: s.MID, Down: p, SSRC: r.ssrc, RTX: r.rtx, Codecs: cs, Extensions: x, NACK: nack, StreamID: wanted,
+			MID: s.MID, Down: p, SSRC: r.ssrc, RTX: r.rtx, Codecs: cs, Extensions: x, NACK: nack, StreamID: wanted, Paused: true,
 		}, n.now)
-		r.sub.Pause()
 		r.gate(n.now)
 		p.receivers = append(p.receivers, r)
 	} else {

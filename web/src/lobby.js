@@ -50,7 +50,7 @@ export function lobby(root, { devices, room, error, onjoin }) {
   });
 
   const preview = h('section', { class: 'preview', 'aria-label': 'Your camera and microphone' },
-    h('div', { class: 'preview-frame' }, avatar, video, previewText,
+    h('div', { class: 'preview-frame' }, h('div', { class: 'preview-face' }, avatar, previewText), video,
       h('div', { class: 'preview-bar' }, micToggle.button, meter.bar, cameraToggle.button)),
     h('div', { class: 'devices' },
       deviceFields(devices, { signal, retry: kind => (kind === 'mic' ? openMic() : setCamera(true)), onchoose: choose }),

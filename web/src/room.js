@@ -45,6 +45,8 @@ export function meetingRoom(root, session, { muted, camera }) {
   const buttons = { chat: chatButton, people: peopleButton };
   let shownPanel = '';
   let news = 0;
+  let planned = false; // a look at the levels
+  let switching = false; // the camera
 
   const view = h('div', { class: 'meeting', 'data-testid': 'meeting', 'data-state': session.state },
     h('header', { class: 'top' },
@@ -137,7 +139,9 @@ export function meetingRoom(root, session, { muted, camera }) {
     people.person(person, left);
     people.notes();
     count.textContent = String(session.people.size);
-    if (!person.self && !known && session.connectedOnce) {
+    // Who was here before oneself is told of in the first moments, and is no news.
+    const settled = session.connectedAt > 0 && performance.now() - session.connectedAt > 2500;
+    if (!person.self && !known && (left || settled)) {
       const text = left ? (dropped ? `${person.name} lost the connection` : `${person.name} left`) : `${person.name} joined`;
       said.textContent = text;
       if (session.people.size <= 12) toast(text);
@@ -151,7 +155,6 @@ export function meetingRoom(root, session, { muted, camera }) {
     view.classList.toggle('is-alone', only);
   }
 
-  let planned = false;
   function levels() { // comes many times a second; once a frame is enough to look at
     if (planned) return;
     planned = true;
@@ -184,7 +187,6 @@ export function meetingRoom(root, session, { muted, camera }) {
     buttonsNow();
   }
 
-  let switching = false;
   async function switchCamera() {
     if (switching) return;
     switching = true;

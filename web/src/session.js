@@ -48,7 +48,7 @@ export class Session extends EventTarget {
   cameraOn = false;
   sharing = false;
   state = 'connecting';
-  connectedOnce = false;
+  connectedAt = 0; // when the first connection stood
   #ended = false;
   #byMe = '';
 
@@ -82,7 +82,7 @@ export class Session extends EventTarget {
     av.addObserver({
       audioVideoDidStartConnecting: again => this.#enter(again ? 'reconnecting' : 'connecting'),
       audioVideoDidStart: () => {
-        this.connectedOnce = true;
+        this.connectedAt ||= performance.now();
         this.#enter('connected');
       },
       audioVideoDidStop: status => this.#stopped(status.statusCode()),
@@ -288,7 +288,7 @@ export class Session extends EventTarget {
       [MeetingSessionStatusCode.AudioAuthenticationRejected]: 'refused',
       [MeetingSessionStatusCode.SignalingBadRequest]: 'refused',
     };
-    const reason = this.#byMe || reasons[code] || (this.connectedOnce ? 'lost' : 'unreachable');
+    const reason = this.#byMe || reasons[code] || (this.connectedAt ? 'lost' : 'unreachable');
     this.av.unbindAudioElement();
     this.#emit('stop', { reason, code: MeetingSessionStatusCode[code] });
     Promise.resolve(this.devices.close()).then(() => this.session.destroy()).catch(() => {});

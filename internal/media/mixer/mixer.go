@@ -94,7 +94,6 @@ type Stats struct {
 type Mixer struct {
 	cfg       Config
 	usable    bool // the codec is there
-	loss      int  // per cent, for the encoders
 	sources   []*Source
 	listeners []*Listener
 	stats     Stats

@@ -240,6 +240,16 @@ func TestNoClicks(t *testing.T) {
 			worst, at = d, i
 		}
 	}
+	// Nor may it fade. Where codecs join, two phases of the tone cross for some ms.
+	for i := 0; i+480 <= len(pcm); i += 480 {
+		var sum float64
+		for _, v := range pcm[i : i+480] {
+			sum += float64(v) * float64(v)
+		}
+		if a := math.Sqrt(2 * sum / 480); a < voiceAmplitude*0.45 || a > voiceAmplitude*1.5 {
+			t.Errorf("at %d ms the amplitude is %.3f", i/48+200, a)
+		}
+	}
 	// A sine of this frequency and amplitude steps by at most 2πf·a/rate = 0.0115.
 	if limit := 2 * math.Pi * 440 / opus.SampleRate * voiceAmplitude * 4; worst > limit {
 		t.Errorf("a step of %.4f at %d ms, the tone's own are %.4f", worst, at/48+200, limit/4)

@@ -58,7 +58,7 @@ func FuzzPublication(f *testing.F) {
 		}
 	}
 	nack := step(2, rtp.AppendNACK(nil, 1, 1000, []uint16{34132, 34133}))
-	f.Add(slices.Concat(run, nack, step(4, nil), run[:60], step(5, nil), step(6, nil), run))
+	f.Add(slices.Concat(run, nack, step(10, nil), step(9, nil), run[:40], step(10, nil), step(4, nil), run[:60], step(5, nil), step(6, nil), run))
 	e = &encoder{ssrc: 21, rid: "hi", h264: true}
 	run = nil
 	for i := range 3 {

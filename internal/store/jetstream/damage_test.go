@@ -10,8 +10,6 @@ import (
 	"testing"
 
 	"belfry/internal/meeting"
-
-	"github.com/nats-io/nats.go"
 )
 
 const fewMessages = 10
@@ -112,9 +110,8 @@ func TestDamagedSnapshot(t *testing.T) {
 		to, _ := s.target(ends)
 		return to
 	}
-	publish := func(t *testing.T, s *Store, subject, data, id string) {
-		_, err := s.js.PublishMsg(ctx, &nats.Msg{Subject: subject, Data: []byte(data), Header: nats.Header{chunkHeader: {id}}})
-		if err != nil {
+	publish := func(t *testing.T, s *Store, subject, data string) {
+		if _, err := s.js.Publish(ctx, subject, []byte(data)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -142,18 +139,18 @@ func TestDamagedSnapshot(t *testing.T) {
 			}
 		}},
 		"half written": {snapshots: 2, replayed: 3, open: func(t *testing.T, s *Store) {
-			publish(t, s, s.slots[free(s)].chunk, `{"v":1,"c":[[{"s":{"k":"key-1","v":"AA=="}}]]}`, "half")
+			publish(t, s, s.slots[free(s)].chunk, `{"v":1,"c":[[{"s":{"k":"key-1","v":"AA=="}}]]}`)
 		}},
 		"end that is none": {snapshots: 2, replayed: 3, open: func(t *testing.T, s *Store) {
-			publish(t, s, s.slots[free(s)].end, `{"v":1,"first":1,"chu`, "x")
+			publish(t, s, s.slots[free(s)].end, `{"v":1,"first":1,"chu`)
 		}},
 		"end without chunks": {snapshots: 2, replayed: 3, open: func(t *testing.T, s *Store) {
-			publish(t, s, s.slots[free(s)].end, `{"v":1,"first":1,"chunks":3,"applied":9000}`, "x")
+			publish(t, s, s.slots[free(s)].end, `{"v":1,"first":1,"chunks":3,"applied":9000}`)
 		}},
 		"wrong sum": {snapshots: 2, replayed: 3, open: func(t *testing.T, s *Store) {
 			to := s.slots[free(s)]
-			publish(t, s, to.chunk, `{"v":1,"c":[[{"s":{"k":"key-1","v":"AA=="}}]]}`, "x")
-			publish(t, s, to.end, fmt.Sprintf(`{"v":1,"id":"x","first":1,"chunks":1,"applied":%d,"sum":"AA=="}`, s.applied), "x")
+			publish(t, s, to.chunk, `{"v":1,"c":[[{"s":{"k":"key-1","v":"AA=="}}]]}`)
+			publish(t, s, to.end, fmt.Sprintf(`{"v":1,"id":"x","first":1,"chunks":1,"applied":%d,"sum":"AA=="}`, s.applied))
 		}},
 		"byte on disk": {snapshots: 2, replayed: fewMessages + 3, closed: func(t *testing.T, s *Store) {
 			flip(t, block(t, s, s.slots[s.base.Load().slot].name), `"key-1"`)
@@ -234,6 +231,11 @@ func TestDamagedDirectory(t *testing.T) {
 				remove(t, streamDir(s, slot.name))
 			}
 		}, []string{"read log", "begins at"}},
+		"every snapshot": {func(t *testing.T, s *Store) {
+			for _, slot := range s.slots {
+				flip(t, block(t, s, slot.name), `"key-1"`)
+			}
+		}, []string{"read log", "begins at 20", "damaged", "read snapshot: chunk 1 of 1"}},
 		"description of a snapshot": {func(t *testing.T, s *Store) {
 			write(t, filepath.Join(streamDir(s, s.slots[0].name), "meta.inf"), "{")
 		}, []string{"BELFRY_SNAPSHOT_1", "damaged"}},

@@ -61,6 +61,32 @@ func TestOutside(t *testing.T) {
 func TestTwoNodesAreOneStore(t *testing.T) {
 	a, b := pair(t, Config{})
 	storetest.Linearizable(t, a, b)
+	for _, s := range []*Store{a, b} {
+		s.Close()
+		if s.reloads != 0 {
+			t.Error("a node that only had to read on began again from a snapshot")
+		}
+	}
+}
+
+// TestUpdateSeesOtherNodes reads inside updates of a node that nobody tells of
+// the other's commits.
+func TestUpdateSeesOtherNodes(t *testing.T) {
+	a, b := pair(t, Config{})
+	b.following.Stop()
+	<-b.following.Closed()
+	for n := range 20 {
+		put(t, a, "n", fmt.Sprint(n))
+		err := b.Update(context.Background(), func(tx meeting.Tx) error {
+			if v, _ := tx.Setting("n"); string(v) != fmt.Sprint(n) {
+				t.Errorf("an update that writes nothing sees %s, want %d", v, n)
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 // TestTwoNodesSeeEachOther has each node see and be told of the other's writes.

@@ -14,14 +14,12 @@ import (
 
 	"belfry/internal/store/projection"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nuid"
 )
 
 const (
 	chunkBytes      = 256 << 10
-	chunkHeader     = "Belfry-Snapshot"
 	snapshotTimeout = 2 * time.Minute
 	// snapshotSlots is how many streams snapshots take turns in: one for the last,
 	// one for the one before, and one to write the next into. Each is emptied
@@ -148,9 +146,6 @@ func (s *Store) checkSnapshot(ctx context.Context, end endMarker, fn func(chunk 
 		if err != nil {
 			return fmt.Errorf("read snapshot: chunk %d of %d: %w", i+1, end.Chunks, err)
 		}
-		if msg.Header.Get(chunkHeader) != end.ID {
-			return fmt.Errorf("read snapshot: chunk %d of %d belongs to another", i+1, end.Chunks)
-		}
 		if err := fn(msg.Data); err != nil {
 			return fmt.Errorf("read snapshot: chunk %d of %d: %w", i+1, end.Chunks, err)
 		}
@@ -271,8 +266,7 @@ func (s *Store) writeSnapshot(ctx context.Context, snapshot *projection.Snapshot
 	last := info.State.LastSeq
 	end, sum := endMarker{Version: projection.Version, ID: nuid.Next(), Applied: applied, slot: free}, sha256.New()
 	put := func(subject string, data []byte) error {
-		msg := &nats.Msg{Subject: subject, Data: data, Header: nats.Header{chunkHeader: {end.ID}}}
-		ack, err := s.js.PublishMsg(ctx, msg, jetstream.WithExpectLastSequence(last), jetstream.WithExpectStream(slot.name))
+		ack, err := s.js.Publish(ctx, subject, data, jetstream.WithExpectLastSequence(last), jetstream.WithExpectStream(slot.name))
 		if err != nil {
 			return err
 		}

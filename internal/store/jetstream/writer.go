@@ -12,7 +12,6 @@ import (
 	"belfry/internal/meeting"
 	"belfry/internal/store/projection"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nuid"
 )
@@ -205,7 +204,7 @@ func (s *Store) settle(ctx context.Context, a *attempt) (bool, error) {
 	}
 	unsure := false // whether an earlier try was written
 	for {
-		ack, err := s.js.PublishMsg(ctx, &nats.Msg{Subject: s.names.commit, Data: data},
+		ack, err := s.js.Publish(ctx, s.names.commit, data,
 			jetstream.WithExpectLastSequence(a.expect), jetstream.WithExpectStream(s.names.commits))
 		if err == nil && ack.Sequence == a.expect+1 {
 			for _, ops := range a.ops {

@@ -213,6 +213,106 @@ func TestSnapshotAndLogAgree(t *testing.T) {
 	})
 }
 
+// TestFailedTransactionsLeaveNothing stages transactions of which some fail or
+// panic, and compares all with what the others alone stage.
+func TestFailedTransactionsLeaveNothing(t *testing.T) {
+	errFailed := errors.New("failed")
+	rapid.Check(t, func(rt *rapid.T) {
+		s := New()
+		randomly(rt, s, func(meeting.Commit) {})
+		all, good := Stage(s), Stage(s)
+		for range rapid.IntRange(1, 20).Draw(rt, "transactions") {
+			how := rapid.SampledFrom([]string{"succeeds", "fails", "panics", "is refused"}).Draw(rt, "how")
+			seed := rapid.SliceOfN(rapid.IntRange(0, 1<<20), 1, 5).Draw(rt, "writes")
+			var seen, wanted string
+			one := func(seen *string) func(meeting.Tx) error {
+				return func(tx meeting.Tx) error {
+					scribble(tx, seed)
+					*seen = survey(tx)
+					switch how {
+					case "fails":
+						return errFailed
+					case "panics":
+						panic("out of tune")
+					}
+					return nil
+				}
+			}
+			ops, err := all.Run(one(&seen), func([]Op) error {
+				if how == "is refused" {
+					return errFailed
+				}
+				return nil
+			})
+			if how != "succeeds" {
+				if err == nil || len(ops) != 0 {
+					rt.Fatalf("one that %s: %d writes, %v", how, len(ops), err)
+				}
+				continue
+			}
+			want, err2 := good.Run(one(&wanted), nil)
+			if err != nil || err2 != nil {
+				rt.Fatal(err, err2)
+			}
+			if d := cmp.Diff(want, ops, exact); d != "" {
+				rt.Fatalf("writes (-alone +after failures):\n%s", d)
+			}
+			if d := cmp.Diff(wanted, seen); d != "" {
+				rt.Fatalf("reads (-alone +after failures):\n%s", d)
+			}
+		}
+	})
+}
+
+// scribble writes what the numbers say.
+func scribble(tx meeting.Tx, numbers []int) {
+	for _, n := range numbers {
+		room := fmt.Sprint("m", n/10%4)
+		person := fmt.Sprint(room, "a", n/100%4)
+		_, there := tx.Meeting(room)
+		switch n % 6 {
+		case 0, 1:
+			m := &meeting.Meeting{ID: room, Account: "a", ClientRequestToken: room, HostID: fmt.Sprint(n), CreatedAt: at}
+			m.Notifications.SNSTopicARN = "arn"
+			tx.PutMeeting(m)
+		case 2:
+			tx.DeleteMeeting(room)
+		case 3:
+			if there {
+				tx.PutAttendee(&meeting.Attendee{ID: person, MeetingID: room, ExternalUserID: person, CreatedAt: at})
+			}
+		case 4:
+			tx.DeleteAttendee(room, person)
+		case 5:
+			tx.Emit(meeting.Event{ID: fmt.Sprint(n), MeetingID: room, At: at})
+			tx.PutSetting(room, []byte(fmt.Sprint(n)))
+		}
+	}
+}
+
+// survey is all that a Reader tells of what scribble writes.
+func survey(r meeting.Reader) string {
+	var b strings.Builder
+	list := func(what string, v any) {
+		text, _ := json.Marshal(v)
+		fmt.Fprintln(&b, what, string(text))
+	}
+	list("meetings", r.Meetings("a", 0, 100))
+	list("count", r.MeetingCount("a"))
+	for n := range 4 {
+		room := fmt.Sprint("m", n)
+		m, _ := r.MeetingByToken("a", room)
+		setting, _ := r.Setting(room)
+		list(room, []any{m, r.AttendeeCount(room), r.Attendees(room, 0, 100), r.Events(room, 0, 1000), string(setting)})
+		for k := range 4 {
+			a, _ := r.AttendeeByID(fmt.Sprint(room, "a", k))
+			user, _ := r.AttendeeByUser(room, fmt.Sprint(room, "a", k))
+			list("attendee", []any{a, user})
+		}
+	}
+	return b.String()
+}
+
 // TestDiff leads a watcher from one state to another that it did not see grow.
 func TestDiff(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
