@@ -120,9 +120,6 @@ func (h *Handler) answer(c *call, r *http.Request) (status int, body any, err er
 	if err != nil {
 		return 0, nil, err
 	}
-	if c.gotBody != nil {
-		c.gotBody()
-	}
 	signer, err := claim.Prove(raw)
 	if err != nil {
 		return 0, nil, err

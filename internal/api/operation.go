@@ -55,7 +55,6 @@ type call struct {
 	region    string // of the credential scope
 	labels    map[string]string
 	query     map[string][]string
-	gotBody   func()          // ends the time that the body has; may be nil
 	in        restjson.Reader // members of the body; gathers the faults of all members
 }
 

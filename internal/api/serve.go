@@ -26,9 +26,8 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 	if r.ContentLength != 0 {
 		// Not every writer has deadlines; a server that is reached by a network does.
-		conn := http.NewResponseController(w)
-		_ = conn.SetReadDeadline(start.Add(h.opt.BodyTime))
-		c.gotBody = func() { _ = conn.SetReadDeadline(time.Time{}) }
+		// The server lifts this one when the body has been read.
+		_ = http.NewResponseController(w).SetReadDeadline(start.Add(h.opt.BodyTime))
 	}
 
 	status, body, err := h.recovering(c, r, requestID)

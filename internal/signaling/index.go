@@ -3,8 +3,9 @@ package signaling
 import (
 	"bytes"
 	"slices"
-	"strings"
+	"time"
 
+	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 
 	"belfry/internal/meeting"
@@ -54,11 +55,22 @@ func (r *room) refreshIndex() {
 }
 
 // indexes are the INDEX frames of one moment. Receivers that may see the same
-// share one, encoded once.
+// share one, encoded once, and what is not the same for all, because nobody is
+// offered its own video, is put together from sources that are encoded once.
 type indexes struct {
 	present int // base attendees in the roster
-	senders map[string]bool
+	sources []encodedSource
+	senders map[string]bool // who has one of them, by base attendee id
 	made    map[indexView]*encodedIndex
+}
+
+// encodedSource is one entry of SdkIndexFrame.sources.
+type encodedSource struct {
+	base    string // the sender
+	content bool
+	stalled uint32 // its stream id when nothing arrives
+	data    []byte // the field, with its tag
+	key     []byte // what of it counts as news
 }
 
 // indexView is all that makes one receiver's INDEX differ from another's.
@@ -83,11 +95,50 @@ func (r *room) newIndexes() *indexes {
 			x.present++
 		}
 	}
+	newest := map[string]uint32{}
 	for _, v := range r.index.sources {
-		base, _ := strings.CutSuffix(v.AttendeeID, meeting.ContentSuffix)
-		x.senders[base] = true
+		newest[v.AttendeeID] = max(newest[v.AttendeeID], v.GroupID)
+	}
+	for _, v := range r.index.sources {
+		sender := r.members[v.AttendeeID]
+		if sender == nil || v.GroupID != newest[v.AttendeeID] || v.MaxBitrateKbps == 0 || !sender.mayShow() {
+			continue
+		}
+		x.sources = append(x.sources, encodeSource(v, sender))
+		x.senders[sender.base] = true
 	}
 	return x
+}
+
+func encodeSource(v meeting.VideoSource, sender *participant) encodedSource {
+	d := &signalpb.SdkStreamDescriptor{
+		StreamId:       proto.Uint32(v.StreamID),
+		GroupId:        proto.Uint32(v.GroupID),
+		Framerate:      proto.Uint32(v.Framerate),
+		MaxBitrateKbps: proto.Uint32(v.MaxBitrateKbps),
+		TrackLabel:     proto.String(v.Label),
+		AttendeeId:     proto.String(v.AttendeeID),
+		ExternalUserId: proto.String(sender.attendee.ExternalUserID),
+		MediaType:      signalpb.SdkStreamMediaType_VIDEO.Enum(), // absent would read as audio
+	}
+	if v.Width != 0 && v.Height != 0 {
+		d.Width, d.Height = proto.Uint32(v.Width), proto.Uint32(v.Height)
+	}
+	e := encodedSource{base: sender.base, content: sender.content}
+	if v.Stalled {
+		e.stalled = v.StreamID
+	}
+	// Marshal fails for nothing that gets here, as in encode.
+	e.key, _ = proto.MarshalOptions{Deterministic: true}.Marshal(d)
+	avg := v.AvgBitrateBps
+	if avg == 0 && !v.Stalled {
+		avg = v.MaxBitrateKbps * 1000 // not measured yet; 0 would read as not sending
+	}
+	d.AvgBitrateBps = proto.Uint32(avg)
+	data, _ := proto.Marshal(d)
+	const field = 2 // SdkIndexFrame.sources
+	e.data = protowire.AppendBytes(protowire.AppendTag(nil, field, protowire.BytesType), data)
+	return e
 }
 
 // sendIndex sends INDEX to one connection if it has news for it. The caller
@@ -106,7 +157,7 @@ func (r *room) sendIndex(p *participant, made *indexes) {
 	}
 	x := made.made[view]
 	if x == nil {
-		x = r.encodeIndex(view)
+		x = made.encode(view, r.index.codecs, r.srv.now())
 		made.made[view] = x
 	}
 	if p.sentIndex == nil || !bytes.Equal(p.sentIndex, x.key) {
@@ -119,67 +170,46 @@ func (r *room) sendIndex(p *participant, made *indexes) {
 // to two they send one layer of video, above two simulcast or SVC.
 const manyParticipants = 3
 
-// encodeIndex makes a frame and its key. What changes all the time is not in the
-// key, or every join would send an INDEX to everybody: the measured bitrates,
-// which BITRATES frames keep up to date, and the size of a big meeting.
-func (r *room) encodeIndex(view indexView) *encodedIndex {
-	f := r.indexFor(view)
-	x := &encodedIndex{data: encode(&signalpb.SdkSignalFrame{Type: signalpb.SdkSignalFrame_INDEX.Enum(), Index: f}, r.srv.now())}
-	for _, d := range f.GetSources() {
-		d.AvgBitrateBps = nil
+// encode makes a frame and its key. What changes all the time is not in the key,
+// or every join would send an INDEX to everybody: the measured bitrates, which
+// BITRATES frames keep up to date, and the size of a big meeting.
+func (x *indexes) encode(view indexView, codecs []meeting.VideoCodec, now time.Time) *encodedIndex {
+	head := &signalpb.SdkIndexFrame{AtCapacity: proto.Bool(view.atCapacity), NumParticipants: proto.Uint32(view.participants)}
+	for _, c := range codecs {
+		head.SupportedReceiveCodecIntersection = append(head.SupportedReceiveCodecIntersection, signalpb.SdkVideoCodecCapability(c))
 	}
-	f.NumParticipants = proto.Uint32(min(view.participants, manyParticipants))
-	x.key, _ = proto.MarshalOptions{Deterministic: true}.Marshal(f) // as encode
-	if x.key == nil {
-		x.key = []byte{}
+	sees := func(e *encodedSource) bool {
+		if e.content {
+			return view.content && e.base != view.except
+		}
+		return view.video && e.base != view.except
 	}
-	return x
-}
-
-// indexFor is the list as one kind of receiver may see it.
-func (r *room) indexFor(view indexView) *signalpb.SdkIndexFrame {
-	f := &signalpb.SdkIndexFrame{AtCapacity: proto.Bool(view.atCapacity), NumParticipants: proto.Uint32(view.participants)}
-	for _, c := range r.index.codecs {
-		f.SupportedReceiveCodecIntersection = append(f.SupportedReceiveCodecIntersection, signalpb.SdkVideoCodecCapability(c))
-	}
-	newest := map[string]uint32{}
-	for _, v := range r.index.sources {
-		newest[v.AttendeeID] = max(newest[v.AttendeeID], v.GroupID)
-	}
-	for _, v := range r.index.sources {
-		base, content := strings.CutSuffix(v.AttendeeID, meeting.ContentSuffix)
-		sender := r.members[v.AttendeeID]
-		receives := view.video
-		if content {
-			receives = view.content
-		}
-		if base == view.except || sender == nil || !receives || v.GroupID != newest[v.AttendeeID] || v.MaxBitrateKbps == 0 || !sender.mayShow() {
-			continue
-		}
-		avg := v.AvgBitrateBps
-		if avg == 0 && !v.Stalled {
-			avg = v.MaxBitrateKbps * 1000 // not measured yet; 0 would read as not sending
-		}
-		d := &signalpb.SdkStreamDescriptor{
-			StreamId:       proto.Uint32(v.StreamID),
-			GroupId:        proto.Uint32(v.GroupID),
-			Framerate:      proto.Uint32(v.Framerate),
-			MaxBitrateKbps: proto.Uint32(v.MaxBitrateKbps),
-			AvgBitrateBps:  proto.Uint32(avg),
-			TrackLabel:     proto.String(v.Label),
-			AttendeeId:     proto.String(v.AttendeeID),
-			ExternalUserId: proto.String(sender.attendee.ExternalUserID),
-			MediaType:      signalpb.SdkStreamMediaType_VIDEO.Enum(), // absent would read as audio
-		}
-		if v.Width != 0 && v.Height != 0 {
-			d.Width, d.Height = proto.Uint32(v.Width), proto.Uint32(v.Height)
-		}
-		f.Sources = append(f.Sources, d)
-		if v.Stalled {
-			f.PausedAtSourceIds = append(f.PausedAtSourceIds, v.StreamID)
+	size, keySize := 0, 0
+	for i := range x.sources {
+		if e := &x.sources[i]; sees(e) {
+			size += len(e.data)
+			keySize += len(e.key)
+			if e.stalled != 0 {
+				head.PausedAtSourceIds = append(head.PausedAtSourceIds, e.stalled)
+			}
 		}
 	}
-	return f
+	rest, _ := proto.Marshal(head)
+	head.NumParticipants = proto.Uint32(min(view.participants, manyParticipants))
+	key, _ := proto.MarshalOptions{Deterministic: true}.Marshal(head)
+	key = slices.Grow(key, keySize)
+	// The envelope without its payload, which follows as its last field.
+	const field = 8 // SdkSignalFrame.index
+	data := slices.Grow(encode(&signalpb.SdkSignalFrame{Type: signalpb.SdkSignalFrame_INDEX.Enum()}, now), size+len(rest)+16)
+	data = protowire.AppendVarint(protowire.AppendTag(data, field, protowire.BytesType), uint64(size+len(rest)))
+	data = append(data, rest...)
+	for i := range x.sources {
+		if e := &x.sources[i]; sees(e) {
+			data = append(data, e.data...)
+			key = append(key, e.key...)
+		}
+	}
+	return &encodedIndex{data: data, key: key}
 }
 
 // mayShow tells whether others are offered this sender's video. A content share

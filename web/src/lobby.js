@@ -71,7 +71,7 @@ export function lobby(root, { devices, room, error, onjoin }) {
   // On leaving the lobby the last frame stays with the session, which takes the devices over.
   face();
   show();
-  openMic().then(() => camera && !signal.aborted && setCamera(true));
+  const opened = openMic().then(() => camera && !signal.aborted && setCamera(true));
 
   async function openMic() {
     await devices.openMic();
@@ -145,13 +145,18 @@ export function lobby(root, { devices, room, error, onjoin }) {
     field?.focus();
   }
 
-  function go(target) {
+  async function go(target) {
     const name = nameInput.value.trim();
     problem.hidden = true;
     if (!target) return complain('That is not a link to a meeting here. A room name has small letters, digits and hyphens, such as quiet-harbour-7k3pwm.', roomInput);
     if (!name) return complain('Tell the others your name first.', nameInput);
     prefs.set('name', name);
-    onjoin({ room: target, name, muted: muted || !devices.mic, camera: camera && Boolean(devices.camera) });
+    if (primary.disabled) return;
+    // Who is quick comes with microphone and camera too; a question that the browser
+    // still asks about them does not hold anybody up for long.
+    primary.disabled = joinLink.disabled = true;
+    await Promise.race([opened, new Promise(resolve => setTimeout(resolve, 2500))]);
+    if (!signal.aborted) onjoin({ room: target, name, muted: muted || !devices.mic, camera: camera && !devices.cameraTrouble });
   }
 
   return () => {

@@ -237,10 +237,10 @@ export function meetingRoom(root, session, { muted, camera }) {
   }
 
   function shortcuts(event) {
-    if (event.ctrlKey || event.metaKey || event.altKey || event.repeat) return;
+    if (event.ctrlKey || event.metaKey || event.altKey || event.repeat || event.isComposing) return;
+    if (event.key === 'Escape' && shownPanel && !event.target.closest?.('select, dialog')) return openPanel('');
     if (event.target.closest?.('input, textarea, select, dialog, [contenteditable]')) return;
     const act = { m: switchMic, v: switchCamera, c: () => openPanel(shownPanel === 'chat' ? '' : 'chat'), p: () => openPanel(shownPanel === 'people' ? '' : 'people'), s: () => !shareButton.button.hidden && session.setSharing(!session.sharing) }[event.key.toLowerCase()];
-    if (event.key === 'Escape' && shownPanel) openPanel('');
     if (!act) return;
     event.preventDefault();
     act();

@@ -362,3 +362,29 @@ func TestDuplicatesAndDisorder(t *testing.T) {
 	}
 	x.continuous(t, false)
 }
+
+// TestWhatIsOvertakenIsAwaited: the turn of a packet comes between its
+// successor's arrival and its own. Once the jitter is known it is not given up.
+func TestWhatIsOvertakenIsAwaited(t *testing.T) {
+	r, _ := traceRoom(t, 2)
+	x := r.listen("x")
+	a, b := r.mics[0], r.mics[1]
+	a.phase = 15
+	a.edit = func(n int) int {
+		if n%7 == 3 {
+			return 28
+		}
+		return 0
+	}
+	a.talking, b.talking = true, true
+	r.run(2 * time.Second)
+	before, heard, said := r.m.Stats(), len(x.frames()[0]), a.said
+	r.run(4 * time.Second)
+	s := r.m.Stats()
+	if late, made := s.Late-before.Late, s.Concealed-before.Concealed; late != 0 || made != 0 {
+		t.Errorf("once settled %d packets came too late and %d frames were made up", late, made)
+	}
+	if d := (a.said - said) - (len(x.frames()[0]) - heard); d < -2 || d > 2 {
+		t.Errorf("%d frames are missing", d)
+	}
+}

@@ -47,6 +47,8 @@ type Config struct {
 	CommitTimeout time.Duration
 	Logger        *slog.Logger     // nil: none
 	Now           func() time.Time // nil: time.Now
+
+	followEvery time.Duration // how often a node looks for commits it was not told of; 0: 5 s
 }
 
 // Store is a meeting.Store in JetStream. Make one with Open.
@@ -109,6 +111,9 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	}
 	if cfg.CommitTimeout <= 0 {
 		cfg.CommitTimeout = 10 * time.Second
+	}
+	if cfg.followEvery <= 0 {
+		cfg.followEvery = 5 * time.Second
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)

@@ -24,8 +24,6 @@ const (
 	recordOverhead = 4 << 10
 	// closeGrace is how long Close waits for the commit that is under way.
 	closeGrace = time.Second
-	// followEvery is how often a node looks for commits that it was not told of.
-	followEvery = 5 * time.Second
 )
 
 // update is one call of Update.
@@ -53,7 +51,7 @@ func (s *Store) write() {
 	defer close(s.done)
 	var tick <-chan time.Time
 	if !s.engine.embedded() {
-		t := time.NewTicker(followEvery)
+		t := time.NewTicker(s.cfg.followEvery)
 		defer t.Stop()
 		tick = t.C
 	}

@@ -210,6 +210,11 @@ func TestSnapshotAndLogAgree(t *testing.T) {
 		if d := cmp.Diff(contents(t, direct), contents(t, loaded)); d != "" {
 			rt.Fatalf("by the snapshot (-direct +loaded):\n%s", d)
 		}
+		for id := range direct.journals {
+			if d := cmp.Diff(direct.Events(id, 0, 1000), loaded.Events(id, 0, 1000)); d != "" {
+				rt.Fatalf("events by the snapshot (-direct +loaded):\n%s", d)
+			}
+		}
 	})
 }
 

@@ -442,6 +442,15 @@ func testWatchStops(t *testing.T, o Opener) {
 	update(t, s, func(tx meeting.Tx) { tx.PutMeeting(newMeeting(3)) })
 	equal(t, "calls of the one that stopped itself", once, 1)
 	equal(t, "calls of the other", always, 3)
+
+	// Stopped by the one before it in the same commit.
+	var late int
+	var stopLate func()
+	stopper := s.Watch(func(meeting.Commit) { stopLate() })
+	stopLate = s.Watch(func(meeting.Commit) { late++ })
+	update(t, s, func(tx meeting.Tx) { tx.PutMeeting(newMeeting(4)) })
+	stopper()
+	equal(t, "calls after the stop", late, 0)
 }
 
 func testEndedContext(t *testing.T, o Opener) {
