@@ -40,13 +40,16 @@ need_packages() {
     root=(sudo)
   fi
   say "Installing them with apt-get."
-  "${root[@]}" apt-get update -qq
-  local install=("${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends)
+  local log install
+  log=$(mktemp)
+  install=("${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends -o Dpkg::Use-Pty=0)
+  "${root[@]}" apt-get update -qq >"$log" 2>&1 || { cat "$log" >&2; die "apt-get update failed"; }
   # A security update replaces a version in the archive: then the newer one is taken, and said.
-  "${install[@]}" "${missing[@]}" >&2 || {
+  "${install[@]}" "${missing[@]}" >"$log" 2>&1 || {
     say "Not every tested version is in the archive any more; installing the current ones."
-    "${install[@]}" "${missing[@]%%=*}" >&2
+    "${install[@]}" "${missing[@]%%=*}" >"$log" 2>&1 || { cat "$log" >&2; die "apt-get install failed"; }
   }
+  rm -f "$log"
 }
 
 need_go()   { need_tool go 1.26 "install Go 1.26 or newer from go.dev" "go version"; }

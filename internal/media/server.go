@@ -173,6 +173,11 @@ func newSSRC() uint32 {
 	}
 }
 
+// newStart is where a stream's numbers begin: in their lower half, because a
+// client that lost what came before they wrap could decrypt nothing after
+// (RFC 3711 3.3.1).
+func newStart() uint32 { return rand.Uint32() &^ (1 << 15) }
+
 // caught counts and reports a fault of ours, so that it costs one connection only.
 func (s *Server) caught(what string, fault any) {
 	s.panics.Add(1)

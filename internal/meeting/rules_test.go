@@ -140,7 +140,7 @@ func TestSecretsDoNotShow(t *testing.T) {
 	}
 	for name, text := range map[string]string{
 		"%v": fmt.Sprint(a.JoinToken), "%+v": fmt.Sprintf("%+v", *a), "%#v": fmt.Sprintf("%#v", *a),
-		"%q": fmt.Sprintf("%q", a.JoinToken), "%s": fmt.Sprintf("%s", a.JoinToken),
+		"%q": fmt.Sprintf("%q", a.JoinToken), "%s": fmt.Sprintf("%s.", a.JoinToken),
 		"JSON": string(asJSON), "log": logged.String(),
 	} {
 		if strings.Contains(text, a.JoinToken.Reveal()) {

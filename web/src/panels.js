@@ -20,7 +20,8 @@ function panel(testid, title, onclose, ...content) {
 
 // chatPanel shows the messages of the session and sends one's own.
 export function chatPanel(session, onclose) {
-  const list = h('ol', { class: 'messages', role: 'log', 'aria-label': 'Messages', 'aria-live': 'polite', tabindex: '0' });
+  const list = h('ol');
+  const log = h('div', { class: 'messages', role: 'log', 'aria-label': 'Messages', tabindex: '0' }, list);
   const empty = h('p', { class: 'empty' }, 'Nothing was said here yet. Messages reach everybody in the meeting; who comes later sees those of the last five minutes.');
   const input = h('textarea', { rows: 1, 'data-testid': 'chat-input', 'aria-label': 'Message to everyone', placeholder: 'Message to everyone', enterkeyhint: 'send' });
   const form = h('form', { class: 'compose', onsubmit: send }, input, h('button', { type: 'submit', class: 'send', 'aria-label': 'Send', title: 'Send', 'data-testid': 'chat-send' }, icon('send')));
@@ -31,7 +32,7 @@ export function chatPanel(session, onclose) {
     }
   });
   input.addEventListener('input', grow);
-  const { element } = panel('chat-panel', 'Chat', onclose, h('div', { class: 'panel-body' }, empty, list), form);
+  const { element } = panel('chat-panel', 'Chat', onclose, h('div', { class: 'panel-body' }, empty, log), form);
   let last = null;
 
   function grow() {
@@ -60,16 +61,16 @@ export function chatPanel(session, onclose) {
   function add(message) {
     empty.hidden = true;
     const follows = last && last.id === message.id && message.time - last.time < 120_000;
-    const atEnd = list.scrollHeight - list.scrollTop - list.clientHeight < 60;
+    const atEnd = log.scrollHeight - log.scrollTop - log.clientHeight < 60;
     list.append(h('li', { class: `message${message.own ? ' own' : ''}${follows ? ' follows' : ''}`, 'data-testid': 'chat-message', 'data-name': message.name, 'data-own': String(message.own) },
       !follows && h('div', { class: 'by' }, h('strong', {}, message.own ? 'You' : message.name), ' ', h('time', { datetime: new Date(message.time).toISOString() }, clock.format(message.time))),
       h('div', { class: 'bubble', 'data-testid': 'chat-text', dir: 'auto' }, linked(message.text))));
     while (list.children.length > 500) list.firstChild.remove();
     last = message;
-    if (atEnd || message.own) list.scrollTop = list.scrollHeight;
+    if (atEnd || message.own) log.scrollTop = log.scrollHeight;
   }
 
-  return { element, add, focus: () => input.focus(), opened: () => (list.scrollTop = list.scrollHeight) };
+  return { element, add, focus: () => input.focus(), opened: () => (log.scrollTop = log.scrollHeight) };
 }
 
 const signals = [[0.75, 3, 'good connection'], [0.25, 2, 'weak connection'], [-1, 1, 'very weak connection']];

@@ -25,9 +25,9 @@ export function meetingRoom(root, session, { muted, camera }) {
   setIcon(settingsButton, 'settings', 'Devices');
   const leaveButton = h('button', { type: 'button', class: 'round leave', 'data-testid': 'leave-button', 'aria-label': 'Leave', title: 'Leave', onclick: leave }, icon('leave'), h('span', { class: 'caption' }, 'Leave'));
   const unread = h('span', { class: 'count', hidden: true, 'data-testid': 'chat-unread' });
-  chatButton.append(unread);
+  chatButton.append(' ', unread);
   const count = h('span', { class: 'count calm', 'data-testid': 'people-count', 'aria-hidden': 'true' });
-  peopleButton.append(count);
+  peopleButton.append(' ', count);
   // Sharing needs a desktop browser; a button that can only fail is left out.
   shareButton.button.hidden = !navigator.mediaDevices?.getDisplayMedia;
 
@@ -51,11 +51,11 @@ export function meetingRoom(root, session, { muted, camera }) {
   const view = h('div', { class: 'meeting', 'data-testid': 'meeting', 'data-state': session.state },
     h('header', { class: 'top' },
       h('div', { class: 'brand' }, icon('bell'), h('h1', { class: 'room-name', 'data-testid': 'room-name' }, session.room)),
-      h('button', { type: 'button', class: 'chip', 'data-testid': 'copy-link', onclick: copyLink }, icon('link'), h('span', {}, 'Copy link'))),
+      h('button', { type: 'button', class: 'chip', 'data-testid': 'copy-link', 'aria-label': 'Copy link', title: 'Copy link', onclick: copyLink }, icon('link'), h('span', {}, 'Copy link'))),
     h('div', { class: 'middle' },
       h('main', { class: 'stage', 'data-testid': 'stage' }, banner, own, grid.element, alone),
       chat.element, people.element),
-    h('footer', { class: 'controls', role: 'group', 'aria-label': 'Meeting controls' },
+    h('section', { class: 'controls', 'aria-label': 'Meeting controls' },
       h('div', { class: 'controls-main' }, micButton.button, cameraButton.button, shareButton.button, leaveButton),
       h('div', { class: 'controls-side' }, chatButton, peopleButton, settingsButton)),
     audio, said);
@@ -139,6 +139,7 @@ export function meetingRoom(root, session, { muted, camera }) {
     people.person(person, left);
     people.notes();
     count.textContent = String(session.people.size);
+    peopleButton.setAttribute('aria-label', `People ${count.textContent}`);
     // Who was here before oneself is told of in the first moments, and is no news.
     const settled = session.connectedAt > 0 && performance.now() - session.connectedAt > 2500;
     if (!person.self && !known && (left || settled)) {
@@ -206,7 +207,7 @@ export function meetingRoom(root, session, { muted, camera }) {
     news++;
     unread.hidden = false;
     unread.textContent = news > 9 ? '9+' : String(news);
-    chatButton.setAttribute('aria-label', `Chat, ${news} unread`);
+    chatButton.setAttribute('aria-label', `Chat ${unread.textContent} unread`);
     if (Date.now() - detail.time < 10_000) toast(`${detail.name}: ${detail.text.length > 80 ? `${detail.text.slice(0, 80)}…` : detail.text}`);
   }
 

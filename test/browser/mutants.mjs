@@ -1,0 +1,75 @@
+// Shows that the browser tests can fail: breaks one thing in a copy of the last
+// commit, builds it, and expects the test that watches over it to turn red.
+//   node mutants.mjs [WORD]     only those whose name has the word
+import { execFileSync, spawnSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const here = path.dirname(fileURLToPath(import.meta.url));
+
+// [what is broken, file, text, what stands there instead, test file, test]
+const mutants = [
+  ['everybody hears itself', 'internal/media/negotiate.go', 'Exclude:       []string{p.base, p.base + meeting.ContentSuffix}', 'Exclude: nil', 'audio', 'each of three hears both'],
+  ['only one voice is mixed', 'internal/media/bridge.go', 'mixer.Config{', 'mixer.Config{MaxTalkers: 1, ', 'audio', 'each of three hears both'],
+  ['only who came first is heard', 'internal/media/peer.go', 'if len(b.audio) > 0 && p.source != nil {', 'if len(b.audio) > 0 && p.source != nil && p == b.peers[0] {', 'audio', 'one talker is heard by all'],
+  ['silence is not sent', 'internal/media/mixer/listener.go', 'for n := 0; n < 2 &&', 'for n := 0; n < 0 &&', 'audio', 'silence is sent as packets'],
+  ['mute does not show', 'internal/signaling/roster.go', 'return p.muted || !caps.Audio.CanSend()', 'return !caps.Audio.CanSend()', 'audio', 'mute after joining'],
+  ['who joins muted is shown talking', 'internal/signaling/roster.go', 'return p.muted || !caps.Audio.CanSend()', 'return !caps.Audio.CanSend()', 'audio', 'who joins muted'],
+  ['mute is left to the client', 'internal/media/mixer/source.go', 's.cfg.Muted = muted', '_ = muted', 'audio', 'keeps sending sound'],
+  ['names are missing in the roster', 'internal/signaling/roster.go', 'ExternalUserId: proto.String(p.attendee.ExternalUserID)', 'ExternalUserId: proto.String("")', 'roster', 'join and leave reach everybody'],
+  ['a drop looks like a leave', 'internal/signaling/roster.go', 'if dropped {', 'if dropped && false {', 'roster', 'who vanishes'],
+  ['levels are not told', 'internal/media/bridge.go', 'talking, due := b.mixer.Levels(at); due', 'talking, due := b.mixer.Levels(at); due && false', 'roster', 'volume, active speaker'],
+  ['newcomers get no roster', 'internal/signaling/roster.go', 'if p.shownID() != 0 {\n\t\t\tentries', 'if false {\n\t\t\tentries', 'roster', 'a newcomer gets'],
+  ['every tile shows the first camera', 'internal/media/negotiate.go', 'NACK: nack, StreamID: wanted, Paused', 'NACK: nack, StreamID: p.bridge.router.Sources()[0].StreamID, Paused', 'video', 'several cameras'],
+  ['key frames are never asked for', 'internal/media/sfu/layer.go', 'l.pub.cfg.Up.SendRTCP(r.rtcp)', '', 'video', 'several cameras'],
+  ['a key frame is asked for again and again', 'internal/media/sfu/layer.go', 'k.wanted, k.tries = false, 0', 'k.tries = 0', 'video', 'key frames come on request'],
+  ['VP8 is not taken', 'internal/media/negotiate.go', '{meeting.CodecVP8, meeting.CodecH264CBP}', '{meeting.CodecH264CBP}', 'video', 'vp8 is sent'],
+  ['H.264 is not taken', 'internal/media/negotiate.go', '{meeting.CodecVP8, meeting.CodecH264CBP}', '{meeting.CodecVP8}', 'video', 'h264 is sent'],
+  ['a camera that stops stays listed', 'internal/media/negotiate.go', 'if !n.sending {', 'if false {', 'video', 'stop takes the tile away'],
+  ['pause does nothing', 'internal/media/peer.go', 'r.paused = paused\n', '', 'video', 'pause stops the frames'],
+  ['a share is not in the roster', 'internal/signaling/roster.go', 'func (r *room) present(p *participant) {\n', 'func (r *room) present(p *participant) {\n\tif p.content {\n\t\treturn\n\t}\n', 'content', 'content share is an attendee'],
+  ['messages come back', 'internal/signaling/datamessage.go', 'if p.sess == nil || p.content || p.base == from.base {', 'if p.sess == nil || p.content {', 'messages', 'a message reaches all others'],
+  ['messages are not replayed', 'internal/signaling/datamessage.go', 'for _, k := range r.messages.kept {\n\t\tsender', 'for _, k := range r.messages.kept[:0] {\n\t\tsender', 'messages', 'a message with a lifetime'],
+  ['messages live for ever', 'internal/signaling/datamessage.go', 'r.messages.expire(now)\n\tp.confirmedNs', 'p.confirmedNs', 'messages', 'a message with a lifetime'],
+  ['throttled messages are lost', 'internal/signaling/datamessage.go', 'if len(throttled) > 0 {', 'if false {', 'messages', 'too many messages'],
+  ['a removed attendee is told nothing', 'internal/signaling/server.go', 'sess.end(statusRemoved, closeRefused, "attendee unavailable")', '_ = sess', 'ends', 'a deleted attendee'],
+  ['a deleted meeting is told as a removal', 'internal/signaling/server.go', 'sess.end(statusEnded, closeEnded, "meeting ended")', 'sess.end(statusRemoved, closeRefused, "meeting ended")', 'ends', 'a deleted meeting'],
+  ['a second device is told as a removal', 'internal/signaling/room.go', 'old.sess.end(statusElsewhere', 'old.sess.end(statusRemoved', 'ends', 'who joins elsewhere'],
+  ['a lost socket is a leave', 'internal/signaling/room.go', 'if p.shownID() == 0 && p.peer == nil {', 'if true {', 'faults', 'a reset signaling socket'],
+  ['pings are not answered', 'internal/signaling/frames.go', 'case signalpb.SdkSignalFrame_PING_PONG:', 'case signalpb.SdkSignalFrame_Type(9999):', 'stay', 'alone and in company'],
+  ['no relay is handed out', 'internal/turn/credentials.go', 's.cfg.Mode == Always', 'false', 'turn', 'always: media goes through the relay over udp'],
+  ['a relay is always handed out', 'internal/turn/credentials.go', '(s.cfg.Mode == Auto && needed)', 's.cfg.Mode == Auto', 'turn', 'by default on loopback'],
+  ['a stopping server says goodbye for good', 'internal/signaling/signaling.go', 'closeRestarting  = 4503', 'closeRestarting  = 4410', 'restart', 'ended by Ctrl-C'],
+];
+
+const word = process.argv[2] ?? '';
+const tree = mkdtempSync(path.join(tmpdir(), 'belfry-mutants-'));
+const git = (...args) => execFileSync('git', args, { cwd: here, stdio: ['ignore', 'ignore', 'inherit'] });
+git('worktree', 'add', '--detach', tree);
+let survivors = 0;
+try {
+  for (const [name, file, text, instead, tests, test] of mutants) {
+    if (!name.includes(word) && !tests.includes(word)) continue;
+    const target = path.join(tree, file);
+    const original = readFileSync(target, 'utf8');
+    if (!original.includes(text)) throw new Error(`${file} has no ${JSON.stringify(text)} to break`);
+    writeFileSync(target, original.replace(text, () => instead));
+    const binary = path.join(tree, 'mutant');
+    const build = spawnSync('go', ['build', '-o', binary, './cmd/belfry'], { cwd: tree, encoding: 'utf8' });
+    if (build.status !== 0) throw new Error(`${name}: the broken program does not build:\n${build.stderr}`);
+    const escaped = test.replace(/[.*+?^${}()|[\]\\]/g, '\\$&');
+    const run = spawnSync('node', ['--test', `--test-name-pattern=${escaped}`, '--test-timeout=240000', `tests/${tests}.test.mjs`],
+      { cwd: here, encoding: 'utf8', env: { ...process.env, BELFRY_BINARY: binary } });
+    const ran = /^not ok \d+ - (?!.*# SKIP)/m.test(run.stdout) || /^ok \d+ - (?!.*# SKIP)/m.test(run.stdout);
+    const red = run.status !== 0 && ran;
+    if (!red) survivors++;
+    console.log(`${red ? 'red ' : 'GREEN'}  ${name} — ${tests}: ${test}`);
+    writeFileSync(target, original);
+  }
+} finally {
+  git('worktree', 'remove', '--force', tree);
+  rmSync(tree, { recursive: true, force: true });
+}
+process.exit(survivors > 0 ? 1 : 0);
