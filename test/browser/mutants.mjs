@@ -27,7 +27,7 @@ const mutants = [
   ['a key frame is asked for again and again', 'internal/media/sfu/layer.go', 'k.wanted, k.tries = false, 0', 'k.tries = 0', 'video', 'key frames come on request'],
   ['VP8 is not taken', 'internal/media/negotiate.go', '{meeting.CodecVP8, meeting.CodecH264CBP}', '{meeting.CodecH264CBP}', 'video', 'vp8 is sent'],
   ['H.264 is not taken', 'internal/media/negotiate.go', '{meeting.CodecVP8, meeting.CodecH264CBP}', '{meeting.CodecVP8}', 'video', 'h264 is sent'],
-  ['a camera that stops stays listed', 'internal/media/negotiate.go', 'if !n.sending {', 'if false {', 'video', 'stop takes the tile away'],
+  ['a camera that stops stays listed', 'internal/signaling/index.go', 'r.index.sources, r.index.codecs = sources, codecs', 'if len(sources) > 0 {\n\t\tr.index.sources = sources\n\t}\n\tr.index.codecs = codecs', 'video', 'stop takes the tile away'],
   ['pause does nothing', 'internal/media/peer.go', 'r.paused = paused\n', '', 'video', 'pause stops the frames'],
   ['a share is not in the roster', 'internal/signaling/roster.go', 'func (r *room) present(p *participant) {\n', 'func (r *room) present(p *participant) {\n\tif p.content {\n\t\treturn\n\t}\n', 'content', 'content share is an attendee'],
   ['messages come back', 'internal/signaling/datamessage.go', 'if p.sess == nil || p.content || p.base == from.base {', 'if p.sess == nil || p.content {', 'messages', 'a message reaches all others'],
