@@ -57,7 +57,7 @@ func newBridge(s *Server, spec meeting.ConferenceSpec, events meeting.Conference
 		FirstID: spec.FirstID, SSRC: b.ssrc, Epoch: s.clock.epoch(), CNAME: cname,
 		OnChange: func() { b.changed = true },
 	})
-	b.mixer = mixer.New(mixer.Config{Codec: s.codec, Origin: s.clock.origin, Random: newStart})
+	b.mixer = mixer.New(mixer.Config{Codec: s.codec, Origin: s.clock.origin})
 	return b
 }
 

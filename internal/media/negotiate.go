@@ -160,7 +160,7 @@ func (n *negotiation) answerAudio(s *sdp.Section, a *sdp.AnswerSection) {
 
 	talks := mixer.SourceConfig{
 		ID: p.id, PayloadType: opus.Type, AudioLevelID: s.Extension(sdp.ExtAudioLevel),
-		Muted: p.muted || n.offer.Muted, Barred: !p.mayTalk(),
+		Muted: n.offer.Muted, Barred: !p.mayTalk(),
 	}
 	p.muted = talks.Muted
 	if p.source == nil {

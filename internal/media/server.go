@@ -48,6 +48,8 @@ type Server struct {
 
 	malformed atomic.Uint64 // RTCP that could not be understood
 	panics    atomic.Uint64
+	// faultLogged is when a fault was logged last.
+	faultLogged atomic.Int64
 
 	mu      sync.Mutex
 	bridges map[string]*Bridge
@@ -173,13 +175,13 @@ func newSSRC() uint32 {
 	}
 }
 
-// newStart is where a stream's numbers begin: in their lower half, because a
-// client that lost what came before they wrap could decrypt nothing after
-// (RFC 3711 3.3.1).
-func newStart() uint32 { return rand.Uint32() &^ (1 << 15) }
-
-// caught counts and reports a fault of ours, so that it costs one connection only.
+// caught counts and reports a fault of ours, so that it costs one connection
+// only. One that comes back with every packet is logged once a second.
 func (s *Server) caught(what string, fault any) {
 	s.panics.Add(1)
+	now, last := s.now(), s.faultLogged.Load()
+	if last != 0 && now-last < int64(time.Second) || !s.faultLogged.CompareAndSwap(last, now) {
+		return
+	}
 	s.log.Error("fault in media", "in", what, "fault", fmt.Sprint(fault), "stack", string(debug.Stack()))
 }

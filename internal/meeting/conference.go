@@ -55,7 +55,8 @@ type ConferenceEvents interface {
 // PeerSpec describes one connection.
 type PeerSpec struct {
 	// AttendeeID is the full identity, with ContentSuffix for a content share.
-	AttendeeID   string
+	AttendeeID string
+	// Muted holds until an offer or SetMuted says otherwise.
 	Muted        bool
 	Capabilities Capabilities
 }
@@ -93,7 +94,7 @@ type Peer interface {
 // Offer is the media part of a SUBSCRIBE frame.
 type Offer struct {
 	SDP   string
-	Muted bool
+	Muted bool // as SetMuted
 	// SendVideo has one entry per video layer the client announces, low to high;
 	// empty when it sends no video.
 	SendVideo []SendVideo

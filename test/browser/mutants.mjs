@@ -32,7 +32,7 @@ const mutants = [
   ['a share is not in the roster', 'internal/signaling/roster.go', 'func (r *room) present(p *participant) {\n', 'func (r *room) present(p *participant) {\n\tif p.content {\n\t\treturn\n\t}\n', 'content', 'content share is an attendee'],
   ['messages come back', 'internal/signaling/datamessage.go', 'if p.sess == nil || p.content || p.base == from.base {', 'if p.sess == nil || p.content {', 'messages', 'a message reaches all others'],
   ['messages are not replayed', 'internal/signaling/datamessage.go', 'for _, k := range r.messages.kept {\n\t\tsender', 'for _, k := range r.messages.kept[:0] {\n\t\tsender', 'messages', 'a message with a lifetime'],
-  ['messages live for ever', 'internal/signaling/datamessage.go', 'r.messages.expire(now)\n\tp.confirmedNs', '_ = now\n\tp.confirmedNs', 'messages', 'a message with a lifetime'],
+  ['messages live for ever', 'internal/signaling/datamessage.go', 'now.Add(time.Duration(m.GetLifetimeMs())*time.Millisecond)', 'now.Add(time.Hour)', 'messages', 'a message with a lifetime'],
   ['throttled messages are lost', 'internal/signaling/datamessage.go', 'if len(throttled) > 0 {', 'if false {', 'messages', 'too many messages'],
   ['a removed attendee is told nothing', 'internal/signaling/server.go', 'sess.end(statusRemoved, closeRefused, "attendee unavailable")', '_ = sess', 'ends', 'a deleted attendee'],
   ['a deleted meeting is told as a removal', 'internal/signaling/server.go', 'sess.end(statusEnded, closeEnded, "meeting ended")', 'sess.end(statusRemoved, closeRefused, "meeting ended")', 'ends', 'a deleted meeting'],

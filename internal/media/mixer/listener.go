@@ -69,7 +69,10 @@ type SenderInfo struct {
 // next Tick, or with the next packet of a lone talker.
 func (m *Mixer) AddListener(cfg ListenerConfig) *Listener {
 	cfg.Exclude = slices.Clone(cfg.Exclude)
-	l := &Listener{m: m, cfg: cfg, seq: uint16(m.cfg.Random()), ts: m.cfg.Random(), sent: m.clock}
+	// Numbers begin in their lower half: a receiver that lost what came before
+	// they wrap could decrypt nothing after (RFC 3711 3.3.1).
+	first := uint16(m.cfg.Random()) &^ (1 << 15)
+	l := &Listener{m: m, cfg: cfg, seq: first, ts: m.cfg.Random(), sent: m.clock}
 	m.listeners = append(m.listeners, l)
 	m.dirty = true
 	return l

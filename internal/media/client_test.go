@@ -1,0 +1,828 @@
+package media
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/pion/dtls/v3"
+	"github.com/pion/dtls/v3/pkg/crypto/selfsign"
+	dtlsnet "github.com/pion/dtls/v3/pkg/net"
+	"github.com/pion/rtcp"
+	pionrtp "github.com/pion/rtp"
+	pionsdp "github.com/pion/sdp/v3"
+	pionsrtp "github.com/pion/srtp/v3"
+	"github.com/pion/stun/v4"
+	"go.uber.org/goleak"
+
+	"belfry/internal/meeting"
+)
+
+func TestMain(m *testing.M) {
+	// They wait for clocks more than they work.
+	_ = flag.Set("test.parallel", "6")
+	goleak.VerifyTestMain(m)
+}
+
+const patience = 20 * time.Second
+
+// eventually polls until ok says true.
+func eventually(t testing.TB, missing string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(patience); !ok(); time.Sleep(2 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("still missing after %v: %s", patience, missing)
+		}
+	}
+}
+
+// room is a server with one conference, and what the conference said.
+type room struct {
+	t      testing.TB
+	server *Server
+	conf   meeting.Conference
+
+	mu      sync.Mutex
+	changes int
+	levels  [][]meeting.AudioLevel
+	weak    [][]meeting.SignalStrength
+}
+
+const firstID = 40
+
+func newRoom(t testing.TB, cfg Config) *room {
+	t.Helper()
+	cfg.Listen = "127.0.0.1:0"
+	s, err := NewServer(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Errorf("close the server: %v", err)
+		}
+	})
+	r := &room{t: t, server: s}
+	if r.conf, err = s.OpenConference(meeting.ConferenceSpec{MeetingID: "m", FirstID: firstID}, r); err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func (r *room) SourcesChanged() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.changes++
+}
+
+func (r *room) Levels(talking []meeting.AudioLevel) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.levels = append(r.levels, talking)
+}
+
+func (r *room) SignalStrength(weak []meeting.SignalStrength) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.weak = append(r.weak, weak)
+}
+
+func (r *room) changed() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.changes
+}
+
+// source is the one source of an attendee; nil when there is none.
+func (r *room) source(id string) *meeting.VideoSource {
+	for _, s := range r.conf.Sources() {
+		if s.AttendeeID == id {
+			return &s
+		}
+	}
+	return nil
+}
+
+// events keeps what is told of one connection.
+type events struct {
+	connected, audio atomic.Int32
+	closed           chan string
+}
+
+func (e *events) MediaConnected()           { e.connected.Add(1) }
+func (e *events) AudioArrived()             { e.audio.Add(1) }
+func (e *events) MediaClosed(reason string) { e.closed <- reason }
+
+// section is one m-line of a client's offer.
+type section struct {
+	mid, kind, direction string
+	rejected             bool
+	want                 uint32 // the stream to receive
+	ssrc, rtx            uint32 // what is sent here
+	codecs               []string
+	rids                 []string // of simulcast, which names no SSRCs
+}
+
+// client is a browser as far as media goes: it writes offers of the shape that
+// Chromium's have and runs ICE, DTLS and SRTP by pion's libraries on a socket of
+// its own. It sends nothing by itself.
+type client struct {
+	t      testing.TB
+	id     string
+	peer   meeting.Peer
+	events *events
+
+	// What the offers say. Payload types may be changed before the first one.
+	opus, vp8, h264 uint8
+	noLevel         bool
+	sections        []*section
+	sendVideo       []meeting.SendVideo
+	muted           bool
+	version         int
+	fingerprint     string
+	cert            tls.Certificate
+
+	answer answer
+
+	socket *net.UDPConn
+	server netip.AddrPort
+	work   sync.WaitGroup
+	dtls   *dtls.Conn
+	pipe   net.Conn // the far end of what DTLS speaks over
+	bound  chan struct{}
+	over   chan struct{} // DTLS was closed by the server
+	lose   atomic.Pointer[func(*pionrtp.Packet) bool]
+	quit   sync.Once
+
+	outMu sync.Mutex
+	out   *pionsrtp.Context
+	seqs  map[uint32]uint16 // next to send
+
+	mu   sync.Mutex
+	in   *pionsrtp.Context
+	rtp  map[uint32][]*pionrtp.Packet
+	at   map[uint32][]time.Time
+	rtcp []rtcp.Packet
+	bad  int // packets that could not be decrypted
+}
+
+var everything = meeting.Capabilities{Audio: meeting.SendReceive, Video: meeting.SendReceive, Content: meeting.SendReceive}
+
+// enter makes a client that has joined and not negotiated yet.
+func (r *room) enter(id string, spec ...func(*meeting.PeerSpec)) *client {
+	r.t.Helper()
+	cert, err := selfsign.GenerateSelfSigned()
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	sum := sha256.Sum256(cert.Certificate[0])
+	hex := make([]string, len(sum))
+	for i, b := range sum {
+		hex[i] = fmt.Sprintf("%02X", b)
+	}
+	c := &client{
+		t: r.t, id: id, opus: 111, vp8: 96, h264: 108,
+		events:      &events{closed: make(chan string, 16)},
+		fingerprint: "sha-256 " + strings.Join(hex, ":"), cert: cert,
+		bound: make(chan struct{}), over: make(chan struct{}),
+		seqs: make(map[uint32]uint16),
+		rtp:  make(map[uint32][]*pionrtp.Packet), at: make(map[uint32][]time.Time),
+	}
+	c.sections = []*section{
+		{mid: "0", kind: "audio", direction: "sendrecv", ssrc: newSSRC()},
+		{mid: "1", kind: "video", direction: "inactive", ssrc: newSSRC(), rtx: newSSRC()},
+	}
+	ps := meeting.PeerSpec{AttendeeID: id, Capabilities: everything}
+	for _, f := range spec {
+		f(&ps)
+	}
+	c.muted = ps.Muted
+	if c.peer, err = r.conf.Join(ps, c.events); err != nil {
+		r.t.Fatal(err)
+	}
+	r.t.Cleanup(func() {
+		c.leave()
+		c.peer.Close()
+	})
+	return c
+}
+
+// join makes a client that has negotiated audio and is connected.
+func (r *room) join(id string, spec ...func(*meeting.PeerSpec)) *client {
+	r.t.Helper()
+	c := r.enter(id, spec...)
+	c.negotiate()
+	c.connect()
+	return c
+}
+
+// share makes the connection of an attendee's content share.
+func (r *room) share(id string, spec ...func(*meeting.PeerSpec)) *client {
+	r.t.Helper()
+	return r.join(id+meeting.ContentSuffix, spec...)
+}
+
+// camera turns the camera on and negotiates.
+func (c *client) camera() {
+	c.t.Helper()
+	c.sections[1].direction = "sendrecv"
+	c.sendVideo = []meeting.SendVideo{{Label: "camera", MaxBitrateKbps: 600, Framerate: 15}}
+	c.negotiate()
+}
+
+// receive adds a section for a stream and negotiates.
+func (c *client) receive(streamID uint32) *section {
+	c.t.Helper()
+	s := &section{mid: strconv.Itoa(len(c.sections)), kind: "video", direction: "recvonly", want: streamID}
+	c.sections = append(c.sections, s)
+	c.negotiate()
+	return s
+}
+
+// text is the offer.
+func (c *client) text() string {
+	var b strings.Builder
+	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\r\n", args...) }
+	line("v=0")
+	line("o=mozilla-chrome 301792825697284280 %d IN IP4 127.0.0.1", c.version)
+	line("s=-")
+	line("t=0 0")
+	bundle := "a=group:BUNDLE"
+	for _, s := range c.sections {
+		if !s.rejected {
+			bundle += " " + s.mid
+		}
+	}
+	line("%s", bundle)
+	line("a=extmap-allow-mixed")
+	line("a=msid-semantic: WMS")
+	for i, s := range c.sections {
+		port := 9
+		if s.rejected {
+			port = 0
+		}
+		var formats, maps []string
+		codec := func(pt uint8, name string, attributes ...string) {
+			formats = append(formats, strconv.Itoa(int(pt)))
+			maps = append(maps, fmt.Sprintf("a=rtpmap:%d %s", pt, name))
+			for _, a := range attributes {
+				what, rest, _ := strings.Cut(a, " ")
+				maps = append(maps, fmt.Sprintf("a=%s:%d %s", what, pt, rest))
+			}
+		}
+		if s.kind == "audio" {
+			codec(c.opus, "opus/48000/2", "rtcp-fb transport-cc", "fmtp minptime=10;useinbandfec=1")
+			codec(63, "red/48000/2", fmt.Sprintf("fmtp %d/%d", c.opus, c.opus))
+			codec(9, "G722/8000")
+			codec(126, "telephone-event/8000")
+		} else {
+			feedback := []string{"rtcp-fb goog-remb", "rtcp-fb transport-cc", "rtcp-fb ccm fir", "rtcp-fb nack", "rtcp-fb nack pli"}
+			codecs := s.codecs
+			if codecs == nil {
+				codecs = []string{"VP8", "H264", "VP9"}
+			}
+			if slices.Contains(codecs, "VP8") {
+				codec(c.vp8, "VP8/90000", feedback...)
+				codec(c.vp8+1, "rtx/90000", fmt.Sprintf("fmtp apt=%d", c.vp8))
+			}
+			if slices.Contains(codecs, "H264") {
+				codec(c.h264, "H264/90000", append(feedback, "fmtp level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f")...)
+				codec(c.h264+1, "rtx/90000", fmt.Sprintf("fmtp apt=%d", c.h264))
+			}
+			if slices.Contains(codecs, "VP9") {
+				codec(98, "VP9/90000", append(feedback, "fmtp profile-id=0")...)
+				codec(99, "rtx/90000", "fmtp apt=98")
+			}
+		}
+		line("m=%s %d UDP/TLS/RTP/SAVPF %s", s.kind, port, strings.Join(formats, " "))
+		line("c=IN IP4 0.0.0.0")
+		line("a=rtcp:9 IN IP4 0.0.0.0")
+		if i == 0 {
+			line("a=candidate:1382202356 1 udp 2122194687 192.0.2.2 52526 typ host generation 0 network-id 1")
+		}
+		line("a=ice-ufrag:8upu")
+		line("a=ice-pwd:fTm9g8aavwu5wRpb3CfzSlEG")
+		line("a=ice-options:trickle")
+		line("a=fingerprint:%s", c.fingerprint)
+		line("a=setup:actpass")
+		line("a=mid:%s", s.mid)
+		if s.kind == "audio" {
+			if !c.noLevel {
+				line("a=extmap:%d urn:ietf:params:rtp-hdrext:ssrc-audio-level", extLevel)
+			}
+			line("a=extmap:2 http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time")
+			line("a=extmap:3 http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01")
+		} else {
+			line("a=extmap:14 urn:ietf:params:rtp-hdrext:toffset")
+			line("a=extmap:2 http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time")
+			line("a=extmap:13 urn:3gpp:video-orientation")
+			line("a=extmap:3 http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01")
+			line("a=extmap:10 urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id")
+			line("a=extmap:11 urn:ietf:params:rtp-hdrext:sdes:repaired-rtp-stream-id")
+		}
+		line("a=extmap:%d urn:ietf:params:rtp-hdrext:sdes:mid", extMID)
+		line("a=%s", s.direction)
+		sends := !s.rejected && (s.direction == "sendrecv" || s.direction == "sendonly")
+		if sends {
+			line("a=msid:stream-%s track-%s", s.mid, s.mid)
+		}
+		line("a=rtcp-mux")
+		line("a=rtcp-rsize")
+		for _, m := range maps {
+			line("%s", m)
+		}
+		if sends && s.rids != nil {
+			for _, rid := range s.rids {
+				line("a=rid:%s send", rid)
+			}
+			line("a=simulcast:send %s", strings.Join(s.rids, ";"))
+			continue
+		}
+		if sends && s.rtx != 0 {
+			line("a=ssrc-group:FID %d %d", s.ssrc, s.rtx)
+		}
+		if sends {
+			line("a=ssrc:%d cname:iL05XZNCoqBI0yDU", s.ssrc)
+			line("a=ssrc:%d msid:stream-%s track-%s", s.ssrc, s.mid, s.mid)
+		}
+		if sends && s.rtx != 0 {
+			line("a=ssrc:%d cname:iL05XZNCoqBI0yDU", s.rtx)
+		}
+	}
+	return b.String()
+}
+
+// The ids of header extensions that tests look at.
+const (
+	extLevel = 1
+	extMID   = 4
+)
+
+func (c *client) offer() meeting.Offer {
+	o := meeting.Offer{SDP: c.text(), Muted: c.muted, SendVideo: c.sendVideo}
+	for _, s := range c.sections {
+		if s.kind == "video" {
+			o.Receive = append(o.Receive, s.want)
+		}
+	}
+	return o
+}
+
+// negotiate sends an offer and reads the answer.
+func (c *client) negotiate() {
+	c.t.Helper()
+	c.version++
+	got, err := c.peer.Negotiate(c.offer())
+	if err != nil {
+		c.t.Fatalf("%s: negotiate: %v", c.id, err)
+	}
+	c.answer = parseAnswer(c.t, got)
+	if len(c.answer.sections) != len(c.sections) {
+		c.t.Fatalf("%s: the answer has %d sections, the offer %d", c.id, len(c.answer.sections), len(c.sections))
+	}
+}
+
+// answer is what an answer says, as another parser reads it.
+type answer struct {
+	meeting.Answer
+	session, version              uint64
+	bundle                        []string
+	lite                          bool
+	ufrag, pwd, fingerprint, role string
+	candidates                    []netip.AddrPort
+	sections                      []answered
+}
+
+type answered struct {
+	kind, mid, direction string
+	port                 int
+	formats              []string
+	msid                 string
+	ssrcs                []uint32
+	lines                *pionsdp.MediaDescription
+}
+
+func parseAnswer(t testing.TB, got meeting.Answer) answer {
+	t.Helper()
+	var d pionsdp.SessionDescription
+	if err := d.UnmarshalString(got.SDP); err != nil {
+		t.Fatalf("the answer cannot be parsed: %v\n%s", err, got.SDP)
+	}
+	a := answer{Answer: got, session: d.Origin.SessionID, version: d.Origin.SessionVersion}
+	for _, x := range d.Attributes {
+		switch x.Key {
+		case "group":
+			a.bundle = strings.Fields(x.Value)[1:]
+		case "ice-lite":
+			a.lite = true
+		}
+	}
+	once := func(field *string, value string) {
+		if *field != "" && *field != value {
+			t.Fatalf("the answer says both %q and %q", *field, value)
+		}
+		*field = value
+	}
+	for _, m := range d.MediaDescriptions {
+		s := answered{kind: m.MediaName.Media, port: m.MediaName.Port.Value, formats: m.MediaName.Formats, lines: m}
+		for _, x := range m.Attributes {
+			switch x.Key {
+			case "mid":
+				s.mid = x.Value
+			case "sendrecv", "sendonly", "recvonly", "inactive":
+				s.direction = x.Key
+			case "msid":
+				s.msid = x.Value
+			case "ice-ufrag":
+				once(&a.ufrag, x.Value)
+			case "ice-pwd":
+				once(&a.pwd, x.Value)
+			case "fingerprint":
+				once(&a.fingerprint, x.Value)
+			case "setup":
+				once(&a.role, x.Value)
+			case "ssrc":
+				n, _, _ := strings.Cut(x.Value, " ")
+				v, err := strconv.ParseUint(n, 10, 32)
+				if err != nil {
+					t.Fatalf("a=ssrc:%s", x.Value)
+				}
+				s.ssrcs = append(s.ssrcs, uint32(v))
+			case "candidate":
+				f := strings.Fields(x.Value)
+				if len(f) < 8 || f[2] != "udp" || f[7] != "host" {
+					t.Fatalf("a=candidate:%s is no host candidate", x.Value)
+				}
+				a.candidates = append(a.candidates, netip.MustParseAddrPort(f[4]+":"+f[5]))
+			}
+		}
+		a.sections = append(a.sections, s)
+	}
+	return a
+}
+
+// track is the SSRC of a section's video, and that of its repair.
+func (c *client) track(s *section) (ssrc, rtx uint32) {
+	c.t.Helper()
+	for i := range c.sections {
+		if c.sections[i] == s {
+			if got := c.answer.sections[i].ssrcs; len(got) == 2 {
+				return got[0], got[1]
+			}
+		}
+	}
+	c.t.Fatalf("%s: section %s has no SSRCs in the answer", c.id, s.mid)
+	return 0, 0
+}
+
+// audio is the SSRC of what the client hears.
+func (c *client) audio() uint32 { return c.answer.sections[0].ssrcs[0] }
+
+// connect runs ICE and DTLS.
+func (c *client) connect() {
+	c.t.Helper()
+	if err := c.tryConnect(); err != nil {
+		c.t.Fatalf("%s: %v", c.id, err)
+	}
+	eventually(c.t, c.id+"'s MediaConnected", func() bool { return c.events.connected.Load() == 1 })
+}
+
+func (c *client) tryConnect() error {
+	var err error
+	c.server = c.answer.candidates[0]
+	if c.socket, err = net.DialUDP("udp4", nil, net.UDPAddrFromAddrPort(c.server)); err != nil {
+		return err
+	}
+	_ = c.socket.SetReadBuffer(1 << 20)
+	near, far := net.Pipe()
+	c.pipe = far
+	c.work.Go(c.read)
+	c.work.Go(func() { // what DTLS sends
+		buf := make([]byte, 1<<14)
+		for {
+			n, err := far.Read(buf)
+			if err != nil {
+				return
+			}
+			_, _ = c.socket.Write(buf[:n])
+		}
+	})
+	check, err := stun.Build(stun.TransactionID, stun.BindingRequest, stun.NewUsername(c.answer.ufrag+":8upu"),
+		stun.RawAttribute{Type: stun.AttrPriority, Value: []byte{110, 0, 1, 255}},
+		stun.RawAttribute{Type: stun.AttrICEControlling, Value: make([]byte, 8)},
+		stun.RawAttribute{Type: stun.AttrUseCandidate},
+		stun.NewShortTermIntegrity(c.answer.pwd), stun.Fingerprint)
+	if err != nil {
+		return err
+	}
+	for try := 0; ; try++ {
+		if _, err := c.socket.Write(check.Raw); err != nil {
+			return err
+		}
+		select {
+		case <-c.bound:
+		case <-time.After(100 * time.Millisecond):
+			if try < 100 {
+				continue
+			}
+			return errors.New("no answer to a connectivity check")
+		}
+		break
+	}
+	c.dtls, err = dtls.ClientWithOptions(dtlsnet.PacketConnFromConn(near), near.RemoteAddr(),
+		dtls.WithCertificates(c.cert),
+		dtls.WithSRTPProtectionProfiles(dtls.SRTP_AEAD_AES_128_GCM),
+		dtls.WithExtendedMasterSecret(dtls.RequireExtendedMasterSecret),
+		dtls.WithInsecureSkipVerify(true),
+		dtls.WithFlightInterval(100*time.Millisecond),
+		dtls.WithVerifyPeerCertificate(func(certs [][]byte, _ [][]*x509.Certificate) error {
+			sum := sha256.Sum256(certs[0])
+			if want := strings.NewReplacer("sha-256 ", "", ":", "").Replace(c.answer.fingerprint); !strings.EqualFold(want, fmt.Sprintf("%x", sum)) {
+				return errors.New("the server's certificate is another one than in its answer")
+			}
+			return nil
+		}))
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	if err := c.dtls.HandshakeContext(ctx); err != nil {
+		return fmt.Errorf("DTLS: %w", err)
+	}
+	state, _ := c.dtls.ConnectionState()
+	const key, salt = 16, 12
+	keys, err := state.ExportKeyingMaterial("EXTRACTOR-dtls_srtp", nil, 2*(key+salt))
+	if err != nil {
+		return err
+	}
+	out, err := pionsrtp.CreateContext(keys[:key], keys[2*key:][:salt], pionsrtp.ProtectionProfileAeadAes128Gcm)
+	if err != nil {
+		return err
+	}
+	in, err := pionsrtp.CreateContext(keys[key:2*key], keys[2*key+salt:], pionsrtp.ProtectionProfileAeadAes128Gcm)
+	if err != nil {
+		return err
+	}
+	c.out = out
+	c.mu.Lock()
+	c.in = in
+	c.mu.Unlock()
+	c.work.Go(func() {
+		buf := make([]byte, 1<<14)
+		for {
+			if _, err := c.dtls.Read(buf); errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed) || errors.Is(err, dtls.ErrConnClosed) {
+				close(c.over)
+				return
+			}
+		}
+	})
+	return nil
+}
+
+// leave goes without a word.
+func (c *client) leave() {
+	c.quit.Do(func() {
+		if c.socket == nil {
+			return
+		}
+		c.socket.Close()
+		if c.dtls != nil {
+			_ = c.dtls.Close()
+		}
+		c.pipe.Close()
+		c.work.Wait()
+	})
+}
+
+func (c *client) read() {
+	buf := make([]byte, 1<<14)
+	bound := false
+	for {
+		n, err := c.socket.Read(buf)
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
+		if err != nil || n < 2 {
+			continue // the server's port is gone
+		}
+		switch b := buf[:n]; {
+		case stun.IsMessage(b):
+			m := &stun.Message{Raw: b}
+			if m.Decode() == nil && m.Type == stun.BindingSuccess && !bound {
+				bound = true
+				close(c.bound)
+			}
+		case b[0] >= 20 && b[0] <= 63:
+			_ = c.pipe.SetWriteDeadline(time.Now().Add(time.Second))
+			_, _ = c.pipe.Write(b)
+		default:
+			c.take(b)
+		}
+	}
+}
+
+func (c *client) take(b []byte) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.in == nil {
+		return // sent before the client had its keys
+	}
+	if b[1] >= 192 && b[1] <= 223 {
+		plain, err := c.in.DecryptRTCP(nil, b, nil)
+		if err != nil {
+			c.bad++
+			return
+		}
+		packets, err := rtcp.Unmarshal(plain)
+		if err != nil {
+			c.bad++
+		}
+		c.rtcp = append(c.rtcp, packets...)
+		return
+	}
+	plain, err := c.in.DecryptRTP(nil, b, nil)
+	p := new(pionrtp.Packet)
+	if err != nil || p.Unmarshal(plain) != nil {
+		c.bad++
+		return
+	}
+	if f := c.lose.Load(); f != nil && (*f)(p) {
+		return
+	}
+	c.rtp[p.SSRC] = append(c.rtp[p.SSRC], p)
+	c.at[p.SSRC] = append(c.at[p.SSRC], time.Now())
+}
+
+// got are the packets received of a stream so far.
+func (c *client) got(ssrc uint32) []*pionrtp.Packet {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Clone(c.rtp[ssrc])
+}
+
+// count is how many they are.
+func (c *client) count(ssrc uint32) int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.rtp[ssrc])
+}
+
+// stops waits until nothing comes of a stream.
+func (c *client) stops(ssrc uint32) {
+	c.t.Helper()
+	last, since := -1, time.Now()
+	eventually(c.t, fmt.Sprintf("the end of %s's stream", c.id), func() bool {
+		if n := c.count(ssrc); n != last {
+			last, since = n, time.Now()
+		}
+		return time.Since(since) > 200*time.Millisecond
+	})
+}
+
+// control are the RTCP packets received so far.
+func (c *client) control() []rtcp.Packet {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Clone(c.rtcp)
+}
+
+// keyFrameRequests counts the PLIs for the client's camera.
+func (c *client) keyFrameRequests() int {
+	n := 0
+	for _, p := range c.control() {
+		if x, ok := p.(*rtcp.PictureLossIndication); ok && x.MediaSSRC == c.sections[1].ssrc {
+			n++
+		}
+	}
+	return n
+}
+
+// send sends an RTP packet.
+func (c *client) send(p *pionrtp.Packet) {
+	c.t.Helper()
+	plain, err := p.Marshal()
+	if err != nil {
+		c.t.Error(err)
+		return
+	}
+	c.outMu.Lock()
+	defer c.outMu.Unlock()
+	b, err := c.out.EncryptRTP(nil, plain, nil)
+	if err != nil {
+		c.t.Error(err)
+		return
+	}
+	_, _ = c.socket.Write(b)
+}
+
+// sendRTCP sends a compound packet as it is.
+func (c *client) sendRTCP(plain []byte) {
+	c.t.Helper()
+	c.outMu.Lock()
+	defer c.outMu.Unlock()
+	b, err := c.out.EncryptRTCP(nil, plain, nil)
+	if err != nil {
+		c.t.Error(err)
+		return
+	}
+	_, _ = c.socket.Write(b)
+}
+
+// feedback sends one RTCP packet.
+func (c *client) feedback(p rtcp.Packet) {
+	c.t.Helper()
+	b, err := p.Marshal()
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	c.sendRTCP(b)
+}
+
+func (c *client) next(ssrc uint32) uint16 {
+	c.outMu.Lock()
+	defer c.outMu.Unlock()
+	c.seqs[ssrc]++
+	return c.seqs[ssrc]
+}
+
+// say sends 20 ms of audio as loud as level (−dBov).
+func (c *client) say(payload []byte, level uint8) {
+	c.t.Helper()
+	ssrc := c.sections[0].ssrc
+	seq := c.next(ssrc)
+	p := &pionrtp.Packet{
+		Header:  pionrtp.Header{Version: 2, PayloadType: c.opus, SequenceNumber: seq, Timestamp: 960 * uint32(seq), SSRC: ssrc},
+		Payload: payload,
+	}
+	if !c.noLevel {
+		_ = p.SetExtension(extLevel, []byte{level})
+	}
+	c.send(p)
+}
+
+// talk says payloads at the pace of a browser until stopped.
+func (c *client) talk(level uint8, payload func(i int) []byte) (stop func()) {
+	quit := make(chan struct{})
+	var done sync.WaitGroup
+	done.Go(func() {
+		tick := time.NewTicker(20 * time.Millisecond)
+		defer tick.Stop()
+		for i := 0; ; i++ {
+			select {
+			case <-quit:
+				return
+			case <-tick.C:
+				c.say(payload(i), level)
+			}
+		}
+	})
+	var once sync.Once
+	stop = func() { once.Do(func() { close(quit); done.Wait() }) }
+	c.t.Cleanup(stop)
+	return stop
+}
+
+// film sends one packet that is a whole VP8 frame.
+func (c *client) film(key bool) *pionrtp.Packet {
+	c.t.Helper()
+	p := c.frame(key)
+	c.send(p)
+	return p
+}
+
+// frame makes one without sending it.
+func (c *client) frame(key bool) *pionrtp.Packet {
+	ssrc := c.sections[1].ssrc
+	seq := c.next(ssrc)
+	return &pionrtp.Packet{
+		Header:  pionrtp.Header{Version: 2, Marker: true, PayloadType: c.vp8, SequenceNumber: seq, Timestamp: 6000 * uint32(seq), SSRC: ssrc},
+		Payload: vp8(key, seq),
+	}
+}
+
+// vp8 is a payload with descriptor (RFC 7741 4.2) and frame header (RFC 6386
+// 9.1) of 320×180, whose rest tells the frames apart.
+func vp8(key bool, picture uint16) []byte {
+	b := []byte{0x90, 0x80, 0x80 | byte(picture>>8), byte(picture)}
+	if key {
+		b = append(b, 0x10, 0x02, 0x00, 0x9D, 0x01, 0x2A, 320&0xFF, 320>>8, 180, 0)
+	} else {
+		b = append(b, 0x11, 0x02, 0x00)
+	}
+	return append(b, fmt.Sprintf("the picture with number %d", picture)...)
+}
