@@ -233,7 +233,7 @@ func TestIdentifiers(t *testing.T) {
 func TestSomebodyElsesMeeting(t *testing.T) {
 	h := newHouse(t, meeting.ServiceOptions{})
 	m := h.meeting(t, "m")
-	a := h.attendee(t, m.ID, "ann")
+	a, leaver := h.attendee(t, m.ID, "ann"), h.attendee(t, m.ID, "leaver")
 	for name, call := range map[string]func(account, meetingID string) error{
 		"GetMeeting": func(ac, id string) error { _, err := h.GetMeeting(ctx, ac, id); return err },
 		"CreateAttendee": func(ac, id string) error {
@@ -246,7 +246,7 @@ func TestSomebodyElsesMeeting(t *testing.T) {
 		},
 		"GetAttendee":    func(ac, id string) error { _, err := h.GetAttendee(ctx, ac, id, a.ID); return err },
 		"ListAttendees":  func(ac, id string) error { _, _, err := h.ListAttendees(ctx, ac, id, meeting.Page{}); return err },
-		"DeleteAttendee": func(ac, id string) error { return h.DeleteAttendee(ctx, ac, id, a.ID) },
+		"DeleteAttendee": func(ac, id string) error { return h.DeleteAttendee(ctx, ac, id, leaver.ID) },
 	} {
 		err := call(other, m.ID)
 		wantCode(t, name, err, meeting.CodeNotFound)
