@@ -21,9 +21,9 @@ need_packages() {
     say "This is not Debian. If the build fails, install the counterparts of these packages:"
     while IFS=$'\t' read -r need package version why; do
       case "$need" in \#*|"") continue ;; esac
-      [[ "$kinds" == *" $need "* ]] && say "  $package ($version): $why"
+      if [[ "$kinds" == *" $need "* ]]; then say "  $package ($version): $why"; fi
     done < scripts/packages.tsv
-    return
+    return 0
   fi
   while IFS=$'\t' read -r need package version why; do
     case "$need" in \#*|"") continue ;; esac
@@ -33,7 +33,7 @@ need_packages() {
     say "  $package ($version): $why"
     missing+=("$package=$version")
   done < scripts/packages.tsv
-  [ ${#missing[@]} -eq 0 ] && return
+  [ ${#missing[@]} -gt 0 ] || return 0
   local root=()
   if [ "$(id -u)" -ne 0 ]; then
     command -v sudo >/dev/null 2>&1 || die "run this as root once: apt-get install ${missing[*]%%=*}"

@@ -38,9 +38,14 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		fmt.Fprint(stderr, usage)
 		return 2
 	}
-	switch args[0] {
-	case "serve":
+	if args[0] == "serve" {
 		return serve(ctx, args[1:], stdout, stderr)
+	}
+	if len(args) > 1 {
+		fmt.Fprintf(stderr, "belfry: %s takes no arguments, got %q\n%s", args[0], args[1], usage)
+		return 2
+	}
+	switch args[0] {
 	case "config":
 		fmt.Fprint(stdout, config.Sample())
 	case "version":

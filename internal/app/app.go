@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
+	"syscall"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -106,12 +107,14 @@ func (s *Server) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	// Started before signaling, so that signaling tells its clients first.
+	r := newRouter(s.logger)
+	s.started("requests", r.stop)
 	sockets := s.startSignaling(service, store, conferences, relays)
-	handler, err := s.handler(service, conferences, relays, sockets)
-	if err != nil {
+	if err := s.route(r, service, conferences, relays, sockets); err != nil {
 		return err
 	}
-	s.startHTTP(handler)
+	s.startHTTP(r)
 	s.health.SetReady(true)
 	s.logger.Info("ready", "listen", s.listener.Addr().String(), "media", conferences.Addr().String(), "turn", s.cfg.TURN)
 	return nil
@@ -183,9 +186,9 @@ func (s *Server) startTURN(ctx context.Context, store meeting.Store, conferences
 		cfg.Listen = net.JoinHostPort(host, "3478")
 	}
 	t, err := turn.Start(cfg)
-	if err != nil && s.cfg.TURNListen == "" {
+	if s.cfg.TURNListen == "" && errors.Is(err, syscall.EADDRINUSE) {
 		// The port nobody asked for is taken: any other does as well.
-		s.logger.Warn("the usual TURN port is not to be had; taking a free one", "error", err)
+		s.logger.Warn("the usual TURN port is taken; using a free one, set turn_listen to have it fixed", "error", err)
 		cfg.Listen = net.JoinHostPort(host, "0")
 		t, err = turn.Start(cfg)
 	}
@@ -238,10 +241,11 @@ func (s *Server) startSignaling(service *meeting.Service, store meeting.Store, c
 	return sockets
 }
 
-func (s *Server) handler(service *meeting.Service, conferences *media.Server, relays *turn.Server, sockets *signaling.Server) (http.Handler, error) {
+// route gives the router its parts.
+func (s *Server) route(r *router, service *meeting.Service, conferences *media.Server, relays *turn.Server, sockets *signaling.Server) error {
 	keys, err := account.NewMemory(account.Key{ID: s.key.ID, Secret: s.key.Secret, Account: s.cfg.Account})
 	if err != nil {
-		return nil, err
+		return err
 	}
 	audioHost := conferences.Addr().String()
 	if advertised := conferences.Advertised(); len(advertised) > 0 {
@@ -252,12 +256,11 @@ func (s *Server) handler(service *meeting.Service, conferences *media.Server, re
 		Signature: sigv4.Verifier{Skew: s.cfg.ClockSkew},
 	})
 	if err != nil {
-		return nil, err
+		return err
 	}
-	r := &router{
-		api: front, control: sockets, turn: relays.Control(service), ingest: ingest.New(service, s.registry),
-		share: screen.Share(service), view: screen.View(service), health: &s.health, metrics: observe.MetricsHandler(s.registry),
-	}
+	r.api, r.control, r.turn, r.ingest = front, sockets, relays.Control(service), ingest.New(service, s.registry)
+	r.share, r.view = screen.Share(service), screen.View(service)
+	r.health, r.metrics = &s.health, observe.MetricsHandler(s.registry)
 	if s.pageOn = s.cfg.Page == "on" || (s.cfg.Page == "auto" && config.OnLoopback(s.listener.Addr().String())); s.pageOn {
 		p := page.New(page.Config{
 			Endpoint: s.selfURL, Region: s.cfg.Region, AccessKeyID: s.key.ID, SecretAccessKey: s.key.Secret, Logger: s.logger,
@@ -266,12 +269,13 @@ func (s *Server) handler(service *meeting.Service, conferences *media.Server, re
 		s.started("page", func(context.Context) error { p.Close(); return nil })
 		r.page = p
 	}
-	return r, nil
+	return nil
 }
 
-func (s *Server) startHTTP(handler http.Handler) {
+func (s *Server) startHTTP(r *router) {
 	server := &http.Server{
-		Handler:           handler,
+		Handler:           r,
+		BaseContext:       func(net.Listener) context.Context { return r.base },
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    64 << 10,

@@ -236,15 +236,19 @@ func TestStartRefused(t *testing.T) {
 		{"listen", "BELFRY_LISTEN", func(c *config.Config) { c.Listen = taken.Addr().String() }},
 		{"media", "BELFRY_MEDIA_LISTEN", func(c *config.Config) { c.MediaListen = "192.0.2.1:7100" }},
 		{"data", "data_dir", func(c *config.Config) { c.DataDir = filepath.Join(file, "below") }},
+		{"relay everywhere", "turn_advertise", func(c *config.Config) { c.Listen, c.TURNListen = "0.0.0.0:0", "" }},
 		{"advertise", "media_advertise", func(c *config.Config) { c.MediaAdvertise = []string{"meet.example.org"} }},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			cfg := settings(t)
+			cfg, log := settings(t), &logged{}
 			c.change(&cfg)
-			s, err := Start(t.Context(), cfg, observe.NewLogger(io.Discard, "error", "text"))
+			s, err := Start(t.Context(), cfg, observe.NewLogger(log, "warn", "text"))
 			if err == nil {
 				stopServer(t, s)
 				t.Fatal("it started")
+			}
+			if log.String() != "" {
+				t.Errorf("beside the refusal it said: %s", log)
 			}
 			if !strings.Contains(err.Error(), c.want) {
 				t.Errorf("%v does not name %s", err, c.want)

@@ -24,6 +24,7 @@ func (s *Server) WriteBanner(w io.Writer) {
 	}
 	fmt.Fprintf(w, "  export AWS_DEFAULT_REGION=%s\n", s.cfg.Region)
 	fmt.Fprintf(w, "  export AWS_ENDPOINT_URL_CHIME_SDK_MEETINGS=%s\n", s.URL())
-	fmt.Fprintf(w, "  export AWS_ENDPOINT_URL_CHIME=%s\n\n", s.URL())
+	// Many clients send both APIs alike; the path tells the older one.
+	fmt.Fprintf(w, "  export AWS_ENDPOINT_URL_CHIME=%s/chime\n\n", s.URL())
 	fmt.Fprintf(w, "Ctrl-C ends it; meetings are kept and clients come back after a restart.\n")
 }

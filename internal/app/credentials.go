@@ -3,8 +3,6 @@ package app
 import (
 	"bufio"
 	"crypto/rand"
-	"encoding/base32"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -12,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"belfry/internal/account"
 	"belfry/internal/config"
 	"belfry/internal/meeting"
 )
@@ -38,11 +37,11 @@ func loadKeyPair(cfg config.Config) (keyPair, error) {
 	if !errors.Is(err, fs.ErrNotExist) {
 		return key, err
 	}
-	key = keyPair{
-		ID:        "AKIA" + base32.StdEncoding.EncodeToString(randomBytes(10)),
-		Secret:    meeting.Secret(base64.RawURLEncoding.EncodeToString(randomBytes(30))),
-		Generated: true,
+	made, err := account.Generate(rand.Reader, cfg.Account)
+	if err != nil {
+		return keyPair{}, err
 	}
+	key = keyPair{ID: made.ID, Secret: made.Secret, Generated: true}
 	text := fmt.Sprintf("[default]\naws_access_key_id = %s\naws_secret_access_key = %s\n", key.ID, key.Secret.Reveal())
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		return keyPair{}, fmt.Errorf("keeping the generated key pair: %w", err)
@@ -70,10 +69,4 @@ func readKeyPair(path string) (keyPair, error) {
 		return keyPair{}, fmt.Errorf("%s holds no key pair; delete it to have a new one made", path)
 	}
 	return key, nil
-}
-
-func randomBytes(n int) []byte {
-	b := make([]byte, n)
-	_, _ = rand.Read(b) // never fails: it ends the program instead
-	return b
 }

@@ -21,7 +21,7 @@ type Config struct {
 	Account         string         `key:"account" help:"12-digit account of that access key, as it stands in ARNs"`
 	Region          string         `key:"region" help:"MediaRegion of meetings whose caller names none, and the region of ARNs when the signature names none"`
 	MediaListen     string         `key:"media_listen" help:"host:port (UDP) for all media; empty: as listen"`
-	MediaAdvertise  []string       `key:"media_advertise" help:"addresses (host or host:port) that clients send media to, when they differ from media_listen"`
+	MediaAdvertise  []string       `key:"media_advertise" help:"IP addresses, with or without a port, that clients send media to, when they differ from media_listen"`
 	TURN            string         `key:"turn" help:"when clients are given TURN addresses: always, never, or auto (only after a direct attempt failed)"`
 	TURNListen      string         `key:"turn_listen" help:"host:port (UDP and TCP) of the TURN server; empty: the host of listen and port 3478"`
 	TURNAdvertise   string         `key:"turn_advertise" help:"host or host:port of the TURN server as clients reach it; empty: turn_listen"`

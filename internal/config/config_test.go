@@ -57,7 +57,7 @@ func TestEverySettingHasFlagEnvironmentAndKey(t *testing.T) {
 		}
 		// Every way in is tried with a value that differs from the default.
 		value := map[string]string{
-			"public_url": "http://h", "account": "000000000001", "turn": "never", "page": "off", "max_attendees": "7",
+			"public_url": "http://h", "account": "000000000001", "turn": "never", "page": "off", "max_attendees": "7", "region": "eu-west-1",
 			"store_replicas": "3", "log_level": "debug", "log_format": "json", "media_advertise": "192.0.2.1,192.0.2.2",
 		}[s.key]
 		switch {
@@ -141,6 +141,13 @@ func TestRefusals(t *testing.T) {
 		"bad number":     {args: []string{"--max-attendees", "many"}, want: "whole number"},
 		"bad duration":   {args: []string{"--clock-skew", "15"}, want: "duration"},
 		"bad account":    {args: []string{"--account", "1"}, want: "12 digits"},
+		"bad port":       {args: []string{"--listen", "127.0.0.1:70000"}, want: "listen: \"127.0.0.1:70000\" is not host:port"},
+		"bad region":     {args: []string{"--region", "US East"}, want: "region: \"US East\" is not a region"},
+		"no region":      {args: []string{"--config", write("region: \"\"\n")}, want: "is not a region"},
+		"a map":          {args: []string{"--config", write("secret_access_key: {a: b}\n")}, want: "secret_access_key: expected one value"},
+		"a list":         {args: []string{"--config", write("listen: [a, b]\n")}, want: "listen: expected one value, got a list"},
+		"a list of maps": {args: []string{"--config", write("media_advertise: [{a: b}]\n")}, want: "media_advertise: expected one value or a list"},
+		"twice":          {args: []string{"--config", write("listen: a:1\nlisten: b:1\n")}, want: "already defined"},
 		"url with path":  {args: []string{"--public-url", "https://h/x"}, want: "without a path"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -149,6 +156,28 @@ func TestRefusals(t *testing.T) {
 				t.Errorf("got error %v, want one with %q", err, test.want)
 			}
 		})
+	}
+}
+
+// What looks like a number to YAML reaches the setting as it was written.
+func TestFileValuesAreTakenAsWritten(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "c.yml")
+	text := "account: 012345670123\naccess_key_id: 0x1F\nsecret_access_key: 1e5\npage: off\nmax_attendees: 7\n" +
+		"turn_listen:\nmedia_advertise: [192.0.2.1, \"192.0.2.2:5\"]\npublic_url: |-\n  https://h\n"
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c, err := load(t, nil, "--config", file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := Default()
+	want.DataDir = c.DataDir
+	want.Account, want.AccessKeyID, want.SecretAccessKey = "012345670123", "0x1F", "1e5"
+	want.Page, want.MaxAttendees, want.PublicURL = "off", 7, "https://h"
+	want.MediaAdvertise = []string{"192.0.2.1", "192.0.2.2:5"}
+	if diff := cmp.Diff(want, c); diff != "" {
+		t.Error(diff)
 	}
 }
 

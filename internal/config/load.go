@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/goccy/go-yaml"
+	"github.com/goccy/go-yaml/ast"
 
 	"belfry/internal/meeting"
 )
@@ -161,25 +162,23 @@ func readFile(path string, all []setting) error {
 	if err != nil {
 		return fmt.Errorf("reading the configuration: %w", err)
 	}
-	var content map[string]any
+	var content map[string]written
 	if err := yaml.Unmarshal(data, &content); err != nil {
 		return fmt.Errorf("%s: %s", path, yaml.FormatError(err, false, false))
 	}
 	for _, s := range all {
 		value, ok := content[s.key]
 		delete(content, s.key)
-		if !ok || value == nil {
+		if value.wrong != "" {
+			return fmt.Errorf("%s: %s: expected one value or a list of values, got %s", path, s.key, value.wrong)
+		}
+		if _, takesList := s.value.Interface().([]string); value.list && !takesList {
+			return fmt.Errorf("%s: %s: expected one value, got a list", path, s.key)
+		}
+		if !ok || len(value.items) == 0 && !value.list { // null is as if it were not there
 			continue
 		}
-		text := fmt.Sprint(value)
-		if list, isList := value.([]any); isList {
-			items := make([]string, len(list))
-			for i, item := range list {
-				items[i] = fmt.Sprint(item)
-			}
-			text = strings.Join(items, ",")
-		}
-		if err := s.set(text); err != nil {
+		if err := s.set(strings.Join(value.items, ",")); err != nil {
 			return fmt.Errorf("%s: %s: %w", path, s.key, err)
 		}
 	}
@@ -187,6 +186,42 @@ func readFile(path string, all []setting) error {
 		return fmt.Errorf("%s: %q is not a setting; belfry.sample.yml lists them", path, key)
 	}
 	return nil
+}
+
+// written is a value of the file as it stands there. YAML would make a number of
+// what looks like one: an account or a key with a leading zero would change.
+type written struct {
+	items []string // one, or those of a list; none for null
+	list  bool
+	wrong string // what stands there instead of a value
+}
+
+// UnmarshalYAML implements yaml.NodeUnmarshaler.
+func (w *written) UnmarshalYAML(node ast.Node) error {
+	switch n := node.(type) {
+	case *ast.NullNode:
+	case *ast.SequenceNode:
+		w.list = true
+		for _, value := range n.Values {
+			w.add(value)
+		}
+	default:
+		w.add(n)
+	}
+	return nil
+}
+
+func (w *written) add(node ast.Node) {
+	switch n := node.(type) {
+	case *ast.StringNode:
+		w.items = append(w.items, n.Value)
+	case *ast.LiteralNode:
+		w.items = append(w.items, n.Value.Value)
+	case *ast.IntegerNode, *ast.FloatNode, *ast.BoolNode, *ast.InfinityNode, *ast.NanNode:
+		w.items = append(w.items, n.GetToken().Value)
+	default:
+		w.wrong = "a " + strings.ToLower(node.Type().YAMLName())
+	}
 }
 
 func defaultDataDir(getenv func(string) string) (string, error) {

@@ -10,7 +10,11 @@ import (
 	"time"
 )
 
-var account = regexp.MustCompile(`^[0-9]{12}$`)
+var (
+	account = regexp.MustCompile(`^[0-9]{12}$`)
+	// region is the form that signatures may name, since it becomes part of ARNs.
+	region = regexp.MustCompile(`^[a-z0-9-]{2,64}$`)
+)
 
 // Validate says what is wrong with the configuration, naming the key and what
 // to write instead.
@@ -19,7 +23,11 @@ func (c *Config) Validate() error {
 		if addr == "" && key != "listen" {
 			continue
 		}
-		if _, _, err := net.SplitHostPort(addr); err != nil {
+		_, port, err := net.SplitHostPort(addr)
+		if err == nil {
+			_, err = net.LookupPort("udp", port)
+		}
+		if err != nil {
 			return fmt.Errorf("%s: %q is not host:port, such as 127.0.0.1:7100", key, addr)
 		}
 	}
@@ -34,6 +42,9 @@ func (c *Config) Validate() error {
 	}
 	if !account.MatchString(c.Account) {
 		return fmt.Errorf("account: %q is not 12 digits", c.Account)
+	}
+	if !region.MatchString(c.Region) {
+		return fmt.Errorf("region: %q is not a region, such as us-east-1", c.Region)
 	}
 	for _, choice := range []struct {
 		key, value string

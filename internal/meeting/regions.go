@@ -1,6 +1,9 @@
 package meeting
 
-import "slices"
+import (
+	"slices"
+	"strings"
+)
 
 // MediaRegions is where AWS hosts media, GovCloud included. Here the media runs
 // where the server runs and the region is a label.
@@ -26,7 +29,8 @@ func (s *Service) mediaRegion(region string) (string, error) {
 		return s.opt.DefaultMediaRegion, nil
 	}
 	if !slices.Contains(s.opt.MediaRegions, region) {
-		return "", Errorf(CodeBadRequest, "MediaRegion: %.64q is not a media region of this server", region)
+		return "", Errorf(CodeBadRequest, "MediaRegion: %.64q is not a media region of this server, which are %s",
+			region, strings.Join(s.opt.MediaRegions, ", "))
 	}
 	return region, nil
 }

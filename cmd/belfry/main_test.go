@@ -1,0 +1,39 @@
+package main
+
+import (
+	"strings"
+	"testing"
+)
+
+// What is asked for goes to standard output; what was not understood to
+// standard error with exit code 2, naming the word.
+func TestCommands(t *testing.T) {
+	for _, c := range []struct {
+		args     string
+		code     int
+		out, err string // substrings; "" for silence
+	}{
+		{"", 2, "", "usage: belfry"},
+		{"--help", 0, "usage: belfry", ""},
+		{"config", 0, "\nlisten: ", ""},
+		{"version", 0, "belfry ", ""},
+		{"serve -h", 0, "--media-listen", ""},
+		{"sevre", 2, "", `"sevre"`},
+		{"version now", 2, "", `"now"`},
+		{"config --listen=x", 2, "", `"--listen=x"`},
+		{"serve --lisen=x", 2, "", "lisen"},
+		{"serve --turn=maybe", 2, "", "always, never, auto"},
+	} {
+		t.Run(c.args, func(t *testing.T) {
+			var out, errs strings.Builder
+			if code := run(t.Context(), strings.Fields(c.args), &out, &errs); code != c.code {
+				t.Errorf("exit code %d, want %d", code, c.code)
+			}
+			for name, got := range map[string][2]string{"stdout": {out.String(), c.out}, "stderr": {errs.String(), c.err}} {
+				if (got[1] == "") != (got[0] == "") || !strings.Contains(got[0], got[1]) {
+					t.Errorf("%s is %q, want it to hold %q", name, got[0], got[1])
+				}
+			}
+		})
+	}
+}
