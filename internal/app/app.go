@@ -277,8 +277,11 @@ func (s *Server) startHTTP(r *router) {
 		Handler:           r,
 		BaseContext:       func(net.Listener) context.Context { return r.base },
 		ReadHeaderTimeout: 10 * time.Second,
-		IdleTimeout:       2 * time.Minute,
-		MaxHeaderBytes:    64 << 10,
+		// The API gives bodies less; sockets that are taken over have no deadline.
+		ReadTimeout:    time.Minute,
+		WriteTimeout:   2 * time.Minute,
+		IdleTimeout:    2 * time.Minute,
+		MaxHeaderBytes: 64 << 10,
 		// The API answers OPTIONS too, in its own form.
 		DisableGeneralOptionsHandler: true,
 		ErrorLog:                     slog.NewLogLogger(s.logger.Handler(), slog.LevelDebug),

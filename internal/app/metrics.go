@@ -11,7 +11,7 @@ import (
 func registerTURN(r prometheus.Registerer, t *turn.Server) {
 	observe.Register(r,
 		observe.Figure{Name: "turn_allocations", Help: "Relays that are open.", Gauge: true, Value: func() float64 { return float64(t.Stats.Allocations.Load()) }},
-		observe.Figure{Name: "turn_refused_total", Help: "Failed authentications at the relay.", Value: func() float64 { return float64(t.Stats.Refused.Load()) }},
+		observe.Figure{Name: "turn_refused_total", Help: "Packets and requests to the relay that were malformed, not authentic or too many.", Value: func() float64 { return float64(t.Stats.Refused.Load()) }},
 		observe.Figure{Name: "turn_blocked_total", Help: "Packets and permissions for an address that is not our media.", Value: func() float64 { return float64(t.Stats.Blocked.Load()) }},
 	)
 }

@@ -10,8 +10,10 @@ import (
 	"io"
 	"net/http"
 	"regexp"
+	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -27,6 +29,7 @@ type Authenticator interface {
 // the bound are counted together, since a client chooses them.
 const (
 	maxBody  = 256 << 10
+	bodyTime = 10 * time.Second
 	maxNames = 64
 )
 
@@ -34,8 +37,9 @@ var eventName = regexp.MustCompile(`^[a-zA-Z][a-zA-Z0-9]{0,63}$`)
 
 // Handler takes the posts of clients.
 type Handler struct {
-	auth   Authenticator
-	events *prometheus.CounterVec
+	auth    Authenticator
+	events  *prometheus.CounterVec
+	refused *prometheus.CounterVec
 
 	mu    sync.Mutex
 	names map[string]bool
@@ -46,7 +50,10 @@ func New(auth Authenticator, registry prometheus.Registerer) *Handler {
 	h := &Handler{auth: auth, names: map[string]bool{}, events: prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "belfry_client_events_total", Help: "Events that browser clients reported, by name.",
 	}, []string{"name"})}
-	registry.MustRegister(h.events)
+	h.refused = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "belfry_client_events_refused_total", Help: "Posts of client events that were refused, by HTTP status.",
+	}, []string{"status"})
+	registry.MustRegister(h.events, h.refused)
 	return h
 }
 
@@ -79,22 +86,25 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case http.MethodPost:
 	default:
 		header.Set("Allow", "POST, OPTIONS")
-		refuse(w, http.StatusMethodNotAllowed, "post events here as JSON")
+		h.refuse(w, http.StatusMethodNotAllowed, "post events here as JSON")
 		return
 	}
+	// Not every writer has deadlines; a server that is reached by a network does,
+	// and it lifts this one when the body has been read.
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTime))
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
 	if err != nil {
 		var tooLarge *http.MaxBytesError
 		if errors.As(err, &tooLarge) {
-			refuse(w, http.StatusRequestEntityTooLarge, "the body is over 256 KiB; post fewer events at once")
+			h.refuse(w, http.StatusRequestEntityTooLarge, "the body is over 256 KiB; post fewer events at once")
 			return
 		}
-		refuse(w, http.StatusBadRequest, "the body could not be read")
+		h.refuse(w, http.StatusBadRequest, "the body could not be read")
 		return
 	}
 	var p post
 	if err := json.Unmarshal(body, &p); err != nil {
-		refuse(w, http.StatusBadRequest, "the body is not the JSON of client events")
+		h.refuse(w, http.StatusBadRequest, "the body is not the JSON of client events")
 		return
 	}
 	token := strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")
@@ -104,7 +114,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_, err = h.auth.Authenticate(r.Context(), meeting.Secret(strings.TrimSuffix(token, meeting.ContentSuffix)))
 	// The last events of a client come after its meeting ended.
 	if err != nil && meeting.CodeOf(err) != meeting.CodeNotFound {
-		refuse(w, http.StatusForbidden, "the join token is not valid: send it as Authorization: Bearer <JoinToken>")
+		h.refuse(w, http.StatusForbidden, "the join token is not valid: send it as Authorization: Bearer <JoinToken>")
 		return
 	}
 	for _, event := range p.Events {
@@ -128,7 +138,8 @@ func (h *Handler) label(name string) string {
 	return name
 }
 
-func refuse(w http.ResponseWriter, status int, message string) {
+func (h *Handler) refuse(w http.ResponseWriter, status int, message string) {
+	h.refused.WithLabelValues(strconv.Itoa(status)).Inc()
 	w.WriteHeader(status)
 	_ = json.NewEncoder(w).Encode(map[string]string{"message": message})
 }

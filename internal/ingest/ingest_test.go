@@ -5,8 +5,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
@@ -56,6 +58,13 @@ func TestPosts(t *testing.T) {
 			if w.Code != test.want || w.Header().Get("Access-Control-Allow-Origin") != "*" {
 				t.Fatalf("got %d %s", w.Code, w.Body)
 			}
+			refused := 0.0
+			if test.want >= 400 {
+				refused = 1
+			}
+			if got := testutil.ToFloat64(h.refused.WithLabelValues(strconv.Itoa(test.want))); got != refused {
+				t.Errorf("%v refusals were counted, want %v", got, refused)
+			}
 			if w.Code != 204 && !json.Valid(w.Body.Bytes()) {
 				t.Errorf("the body is not JSON: %q", w.Body)
 			}
@@ -77,4 +86,23 @@ func TestNamesAreBounded(t *testing.T) {
 	if len(h.names) != maxNames {
 		t.Errorf("keeps %d names, want %d", len(h.names), maxNames)
 	}
+}
+
+// A body that does not come ends the request, not only its connection's patience.
+func TestSlowBody(t *testing.T) {
+	w := &deadlines{ResponseRecorder: httptest.NewRecorder()}
+	New(fakeAuth{}, prometheus.NewRegistry()).ServeHTTP(w, httptest.NewRequest("POST", "/v1/client-events", strings.NewReader("{}")))
+	if left := time.Until(w.read); left <= 0 || left > bodyTime {
+		t.Errorf("the body may take %v", left)
+	}
+}
+
+type deadlines struct {
+	*httptest.ResponseRecorder
+	read time.Time
+}
+
+func (d *deadlines) SetReadDeadline(at time.Time) error {
+	d.read = at
+	return nil
 }

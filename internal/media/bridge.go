@@ -223,7 +223,11 @@ func (b *Bridge) report(now int64) {
 		}
 		p.report(now, at)
 		worst = max(worst, p.quality.downlinkPercent())
-		if strength := p.quality.strength(now - p.lastPacket); strength < strengthGood && !p.content {
+		var silent int64
+		if p.talks {
+			silent = now - p.lastPacket
+		}
+		if strength := p.quality.strength(silent); strength < strengthGood && !p.content {
 			weak = append(weak, meeting.SignalStrength{AttendeeID: p.id, Strength: strength})
 		}
 	}

@@ -2,6 +2,7 @@ package media
 
 import (
 	"net"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -327,6 +328,10 @@ func TestSignalStrength(t *testing.T) {
 	r := newRoom(t, Config{})
 	a, b := r.join("a"), r.join("b")
 	share := r.share("b") // says nothing all the time, and is no attendee
+	listener := r.enter("listener")
+	listener.sections[0].direction = "recvonly" // has nothing to say
+	listener.negotiate()
+	listener.connect()
 	a.talk(90, spoken("a"))
 	stop := b.talk(90, spoken("b"))
 	last := func(want ...meeting.SignalStrength) func() bool {
@@ -349,4 +354,20 @@ func TestSignalStrength(t *testing.T) {
 	eventually(t, "nobody to be weak", last())
 	stop()
 	share.peer.Close()
+}
+
+func TestIPv6(t *testing.T) {
+	t.Parallel()
+	if c, err := net.ListenPacket("udp6", "[::1]:0"); err != nil {
+		t.Skip(err)
+	} else {
+		c.Close()
+	}
+	for _, listen := range []string{"[::1]:0", "[::]:0"} {
+		r := newRoom(t, Config{Listen: listen, Advertise: []netip.AddrPort{netip.MustParseAddrPort("[::1]:0")}})
+		a, b := r.published("a"), r.join("b")
+		watches(t, b, a)
+		a.talk(20, spoken("a"))
+		hears(t, b, "a", true)
+	}
 }

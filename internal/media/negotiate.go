@@ -138,14 +138,14 @@ func (n *negotiation) answerAudio(s *sdp.Section, a *sdp.AnswerSection) {
 	n.kinds[opus.Type&0x7F] = kindAudio
 
 	if p.hearing.SSRC == 0 {
-		p.hearing.SSRC = newSSRC()
+		p.hearing.SSRC = p.newSSRC()
 	}
 	p.hearing = mixer.ListenerConfig{
 		Sender: p, PayloadType: opus.Type, SSRC: p.hearing.SSRC,
 		AbsSendTimeID: s.Extension(sdp.ExtAbsSendTime),
 		Exclude:       []string{p.base, p.base + meeting.ContentSuffix}, Deaf: !p.mayHear(),
 	}
-	p.hears = s.Direction.Receives()
+	p.hears, p.talks = s.Direction.Receives(), s.Direction.Sends()
 	switch {
 	case !p.hears:
 		p.stopListening()
@@ -270,15 +270,15 @@ func (n *negotiation) layers(s *sdp.Section) []sfu.Layer {
 
 func (n *negotiation) answerReceived(s *sdp.Section, a *sdp.AnswerSection, formats []sdp.VideoFormat, wanted uint32) {
 	p := n.peer
-	if !p.maySee(wanted) {
+	if !p.maySee(wanted) || len(n.kept) == meeting.MaxReceivedVideos {
 		return // stays inactive, and without a track
 	}
 	cs, x, nack := codecs(formats), extensions(a.Extensions), has(a.Payloads, "nack")
 	r := p.receiver(s.MID)
 	if r == nil {
-		r = &receiver{peer: p, mid: s.MID, ssrc: newSSRC(), streamID: wanted, gated: true}
+		r = &receiver{peer: p, mid: s.MID, ssrc: p.newSSRC(), streamID: wanted, gated: true}
 		if slices.ContainsFunc(formats, func(f sdp.VideoFormat) bool { return f.RTX != nil }) {
-			r.rtx = newSSRC()
+			r.rtx = p.newSSRC()
 		}
 		r.sub = p.bridge.router.Subscribe(sfu.SubscribeConfig{
 			MID: s.MID, Down: p, SSRC: r.ssrc, RTX: r.rtx, Codecs: cs, Extensions: x, NACK: nack, StreamID: wanted, Paused: true,
@@ -304,7 +304,7 @@ func (n *negotiation) answerReceived(s *sdp.Section, a *sdp.AnswerSection, forma
 func (n *negotiation) finish() {
 	p := n.peer
 	if !n.audio {
-		p.hears = false
+		p.hears, p.talks = false, false
 		p.stopListening()
 		if p.source != nil {
 			p.source.Close()
@@ -318,7 +318,7 @@ func (n *negotiation) finish() {
 		if slices.Contains(n.kept, r) {
 			return false
 		}
-		r.sub.Close()
+		r.close()
 		return true
 	})
 	p.kinds = n.kinds

@@ -40,11 +40,13 @@ type Peer struct {
 
 	// What was negotiated.
 	session, version uint64 // of the answers' o= line
+	lastSSRC         uint32 // of what the client is sent
 	kinds            [128]kind
 	source           *mixer.Source
 	listener         *mixer.Listener
 	hearing          mixer.ListenerConfig // of the listener, also before it exists
 	hears            bool                 // the client receives audio
+	talks            bool                 // the client sends audio, and so never falls silent
 	publication      *sfu.Publication
 	feedback         *rtp.TWCCRecorder
 	receivers        []*receiver
@@ -58,7 +60,7 @@ func newPeer(b *Bridge, spec meeting.PeerSpec, events meeting.PeerEvents) *Peer 
 	return &Peer{
 		bridge: b, id: spec.AttendeeID, base: base, content: content, events: events,
 		muted: spec.Muted, capabilities: spec.Capabilities,
-		session: uint64(newSSRC()), lastPacket: transport.Now(),
+		session: uint64(newSSRC()), lastSSRC: newSSRC(), lastPacket: transport.Now(),
 	}
 }
 
@@ -120,7 +122,17 @@ func (p *Peer) Connected() {
 }
 
 // Closed implements transport.Handler.
-func (p *Peer) Closed(reason string) { p.events.MediaClosed(reason) }
+func (p *Peer) Closed(reason string) {
+	// Until the owner closes the Peer, nothing more is sealed for nobody.
+	p.bridge.do(func(now int64) {
+		p.connected = false
+		for _, r := range p.receivers {
+			r.gate(now)
+		}
+		p.stopListening()
+	})
+	p.events.MediaClosed(reason)
+}
 
 // RTP implements transport.Handler.
 func (p *Peer) RTP(packets []*rtp.Packet, out *udp.Batch) {
@@ -321,7 +333,7 @@ func (p *Peer) Close() {
 		p.closed = true
 		p.unpublish()
 		for _, r := range p.receivers {
-			r.sub.Close()
+			r.close()
 		}
 		p.receivers = nil
 		if p.source != nil {
@@ -342,6 +354,15 @@ func (p *Peer) unpublish() {
 	}
 }
 
+// newSSRC is for the next stream to the client. They count up, because one that
+// has ended must not come again under the same keys.
+func (p *Peer) newSSRC() uint32 {
+	if p.lastSSRC++; p.lastSSRC == 0 {
+		p.lastSSRC++
+	}
+	return p.lastSSRC
+}
+
 // startListening begins the stream of audio, when there is a way to send it.
 func (p *Peer) startListening() {
 	if p.listener == nil && p.hears && p.connected {
@@ -355,6 +376,7 @@ func (p *Peer) stopListening() {
 	if p.listener != nil {
 		p.listener.Close()
 		p.listener = nil
+		p.conn.EndRTP(p.hearing.SSRC)
 		p.hearing.SSRC = 0
 	}
 }
@@ -379,6 +401,13 @@ type receiver struct {
 	gated     bool
 }
 
+// close ends the stream to the client.
+func (r *receiver) close() {
+	r.sub.Close()
+	r.peer.conn.EndRTP(r.ssrc)
+	r.peer.conn.EndRTP(r.rtx)
+}
+
 // gate lets packets through if the client is there, wants them and may have them.
 func (r *receiver) gate(now int64) {
 	gated := !r.peer.connected || r.paused || !r.peer.maySee(r.streamID)
@@ -393,10 +422,14 @@ func (r *receiver) gate(now int64) {
 	r.sub.Resume(now)
 }
 
-// want changes what flows. Another stream is not paused because the one before was.
+// want changes what flows. Another layer of what is paused is paused too,
+// another sender's stream is not.
 func (r *receiver) want(streamID uint32, now int64) {
 	if streamID != r.streamID {
-		r.streamID, r.paused = streamID, false
+		router := r.peer.bridge.router
+		_, was, _ := router.Stream(r.streamID)
+		_, is, ok := router.Stream(streamID)
+		r.streamID, r.paused = streamID, r.paused && ok && was == is
 		r.sub.Switch(streamID, now)
 	}
 	r.gate(now)

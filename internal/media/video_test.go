@@ -4,12 +4,14 @@ import (
 	"bytes"
 	"encoding/binary"
 	"slices"
+	"strconv"
 	"testing"
 	"time"
 
 	"github.com/pion/rtcp"
 	pionrtp "github.com/pion/rtp"
 
+	"belfry/internal/media/srtp"
 	"belfry/internal/meeting"
 )
 
@@ -535,6 +537,21 @@ func TestSimulcast(t *testing.T) {
 	b.peer.Switch(s.mid, low.StreamID)
 	only("low")
 	contiguous(t, b.got(ssrc))
+	// Who has paused a tile does not get it back with another layer of it.
+	b.peer.Pause([]uint32{low.StreamID})
+	b.stops(ssrc)
+	b.peer.Switch(s.mid, high.StreamID)
+	n := b.count(ssrc)
+	for range 20 {
+		send("low", true)
+		send("hi", true)
+		time.Sleep(5 * time.Millisecond)
+	}
+	if more := b.count(ssrc) - n; more > 0 {
+		t.Errorf("%d pictures came while it was paused", more)
+	}
+	b.peer.Resume([]uint32{high.StreamID})
+	only("hi")
 	// The high layer is switched off: its viewers get the low one.
 	b.peer.Switch(s.mid, high.StreamID)
 	only("hi")
@@ -553,4 +570,53 @@ func TestSimulcast(t *testing.T) {
 		t.Errorf("sources %+v", got)
 	}
 	contiguous(t, b.got(ssrc))
+}
+
+// Who stays for long sees many people come and go, each of them in a section of
+// its own.
+func TestManySectionsInTheLifeOfAConnection(t *testing.T) {
+	t.Parallel()
+	r := newRoom(t, Config{})
+	a, b := r.published("a"), r.join("b")
+	stream := a.answer.Allocations[0].StreamID
+	s := &section{kind: "video", direction: "recvonly", want: stream}
+	b.sections = append(b.sections, s)
+	seen := map[uint32]bool{}
+	for i := range srtp.MaxStreams + 20 {
+		s.mid = strconv.Itoa(2 + i) // browsers use the line again under another mid
+		b.negotiate()
+		ssrc, _ := b.track(s)
+		if seen[ssrc] {
+			t.Fatalf("SSRC %d is used again under the same keys", ssrc)
+		}
+		seen[ssrc] = true
+		a.film(true)
+		eventually(t, "a picture in section "+s.mid, func() bool { return b.count(ssrc) > 0 })
+	}
+	if b.bad > 0 {
+		t.Errorf("%d packets could not be decrypted", b.bad)
+	}
+}
+
+// What is offered above the limit is answered inactive, and the rest flows.
+func TestTooManyReceivedVideos(t *testing.T) {
+	t.Parallel()
+	r := newRoom(t, Config{})
+	a, b := r.published("a"), r.join("b")
+	for i := range meeting.MaxReceivedVideos + 1 {
+		b.sections = append(b.sections, &section{
+			mid: strconv.Itoa(2 + i), kind: "video", direction: "recvonly", want: a.answer.Allocations[0].StreamID,
+		})
+	}
+	b.negotiate()
+	if n := len(b.answer.Tracks); n != meeting.MaxReceivedVideos {
+		t.Errorf("%d videos are given, want %d", n, meeting.MaxReceivedVideos)
+	}
+	last := b.answer.sections[len(b.answer.sections)-1]
+	if last.direction != "inactive" {
+		t.Errorf("the section above the limit is %s", last.direction)
+	}
+	ssrc, _ := b.track(b.sections[2])
+	a.film(true)
+	eventually(t, "a picture in a section within the limit", func() bool { return b.count(ssrc) > 0 })
 }

@@ -91,6 +91,11 @@ type Peer interface {
 	Close()
 }
 
+// MaxReceivedVideos is how many videos one connection may receive at once
+// (VideoSubscriptionLimit of JOIN_ACK). Sections of an offer above it are
+// answered inactive.
+const MaxReceivedVideos = 25
+
 // Offer is the media part of a SUBSCRIBE frame.
 type Offer struct {
 	SDP   string

@@ -8,6 +8,8 @@ import (
 	"context"
 	"net/http"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/coder/websocket"
@@ -37,10 +39,13 @@ const (
 	protocol = "_aws_wt_session"
 	idle     = 2 * time.Minute
 	maxFrame = 1 << 20
+	// maxSockets bounds those of one handler; only old clients open any.
+	maxSockets = 2000
 )
 
 // Share answers ScreenDataUrl and ScreenSharingUrl, which are one address.
 func Share(auth Authenticator) http.Handler {
+	open := new(sockets)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		var token string
 		for p := range strings.SplitSeq(r.Header.Get("Sec-WebSocket-Protocol"), ",") {
@@ -48,7 +53,7 @@ func Share(auth Authenticator) http.Handler {
 				token = p
 			}
 		}
-		serve(w, r, auth, token, []string{protocol}, nil, func(msg []byte) []byte {
+		open.serve(w, r, auth, token, []string{protocol}, nil, func(msg []byte) []byte {
 			switch msg[0] {
 			case heartbeatRequest:
 				return []byte{heartbeatResponse, flagLocal, 0, 0}
@@ -62,8 +67,9 @@ func Share(auth Authenticator) http.Handler {
 
 // View answers ScreenViewingUrl, which carries the token in its query.
 func View(auth Authenticator) http.Handler {
+	open := new(sockets)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		serve(w, r, auth, r.URL.Query().Get("session_token"), nil, []byte{noScreen}, func(msg []byte) []byte {
+		open.serve(w, r, auth, r.URL.Query().Get("session_token"), nil, []byte{noScreen}, func(msg []byte) []byte {
 			if msg[0] == echoRequest {
 				msg[0] = echoResponse
 				return msg
@@ -73,14 +79,63 @@ func View(auth Authenticator) http.Handler {
 	})
 }
 
+// sockets are those of one handler.
+type sockets struct {
+	open atomic.Int64
+
+	mu   sync.Mutex
+	ends map[*http.Server]chan struct{} // of servers that are running
+}
+
+// stopping is closed when the HTTP server that a request came to is shut down,
+// which by itself leaves WebSockets alone.
+func (s *sockets) stopping(r *http.Request) <-chan struct{} {
+	server, ok := r.Context().Value(http.ServerContextKey).(*http.Server)
+	if !ok {
+		return nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if end, ok := s.ends[server]; ok {
+		return end
+	}
+	if s.ends == nil {
+		s.ends = map[*http.Server]chan struct{}{}
+	}
+	end := make(chan struct{})
+	s.ends[server] = end
+	server.RegisterOnShutdown(func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(s.ends, server)
+		close(end)
+	})
+	return end
+}
+
 // serve holds one socket: it sends greeting, then the reply to each message.
-func serve(w http.ResponseWriter, r *http.Request, auth Authenticator, token string, protocols []string, greeting []byte, reply func([]byte) []byte) {
+func (s *sockets) serve(w http.ResponseWriter, r *http.Request, auth Authenticator, token string, protocols []string, greeting []byte, reply func([]byte) []byte) {
+	defer s.open.Add(-1)
+	if s.open.Add(1) > maxSockets {
+		w.Header().Set("Retry-After", "1")
+		http.Error(w, "too many screen sockets", http.StatusServiceUnavailable)
+		return
+	}
 	conn, err := websocket.Accept(w, r, &websocket.AcceptOptions{Subprotocols: protocols, InsecureSkipVerify: true})
 	if err != nil {
 		return // Accept has answered with the reason
 	}
 	defer conn.CloseNow()
 	conn.SetReadLimit(maxFrame)
+	over := make(chan struct{})
+	defer close(over)
+	go func(end <-chan struct{}) {
+		select {
+		case <-end:
+			conn.CloseNow()
+		case <-over:
+		}
+	}(s.stopping(r))
 	if _, err := auth.Authenticate(r.Context(), meeting.Secret(token)); err != nil {
 		// 1000 is final to these clients: they do not try again.
 		conn.Close(websocket.StatusNormalClosure, "the join token is not valid")

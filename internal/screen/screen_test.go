@@ -79,3 +79,27 @@ func TestBadTokenIsFinal(t *testing.T) {
 		t.Errorf("got %v, want close 1000", err)
 	}
 }
+
+// A socket does not outlive the server, which net/http would let it.
+func TestShutdownEndsSockets(t *testing.T) {
+	server := httptest.NewServer(View(fakeAuth{}))
+	defer server.Close()
+	conn, ctx := dial(t, server.URL+"/?session_token=good")
+	exchange(t, conn, ctx, nil, []byte{noScreen})
+	if err := server.Config.Shutdown(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := conn.Read(ctx); err == nil || ctx.Err() != nil {
+		t.Errorf("got %v, want the end of the connection", err)
+	}
+}
+
+func TestSocketsAreBounded(t *testing.T) {
+	s := new(sockets)
+	s.open.Store(maxSockets)
+	w := httptest.NewRecorder()
+	s.serve(w, httptest.NewRequest("GET", "/", nil), fakeAuth{}, "good", nil, nil, nil)
+	if w.Code != 503 || s.open.Load() != maxSockets {
+		t.Errorf("answered with %d, and %d are counted", w.Code, s.open.Load())
+	}
+}

@@ -1,14 +1,18 @@
 package signaling
 
 import (
+	"bufio"
 	"bytes"
+	"encoding/binary"
 	"fmt"
+	"io"
 	"net/http"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/coder/websocket"
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 
@@ -126,6 +130,83 @@ func TestSubscribeBeforeJoin(t *testing.T) {
 		ack, err := a.Subscribe(w.ctx(), &signalpb.SdkSubscribeFrame{SdpOffer: proto.String(audioOffer)})
 		if err != nil || ack.GetError().GetStatus() != 400 {
 			t.Errorf("got %v, %v", ack, err)
+		}
+		if got := w.counter("bad_frames_total", "order"); got != 1 {
+			t.Errorf("counted %v times", got)
+		}
+	})
+}
+
+// Pings of the WebSocket itself are frames that a client can flood with too.
+func TestPingRate(t *testing.T) {
+	inWorld(t, func(w *world) {
+		b := w.enter("b", 2)
+		conn, _, err := websocket.Dial(w.ctx(), "ws://belfry.test/control/"+meetingID, &websocket.DialOptions{
+			HTTPClient: w.http, Subprotocols: []string{"_aws_wt_session", "tok-a"},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.CloseNow()
+		reading := conn.CloseRead(w.ctx())
+		for sent := 0; conn.Ping(reading) == nil; sent++ {
+			if sent > 20_000 {
+				t.Fatal("20,000 pings at once were answered")
+			}
+		}
+		synctest.Wait()
+		if got := w.counter("cut_total", "rate"); got != 1 {
+			t.Errorf("counted %v times", got)
+		}
+		if err := b.Ping(w.ctx()); err != nil {
+			t.Errorf("another session: %v", err)
+		}
+	})
+}
+
+// What is no WebSocket frame ends the socket with 1002 and is counted.
+func TestBadFraming(t *testing.T) {
+	for name, b := range map[string][]byte{
+		"not masked":       {0x82, 1, 'x'},
+		"reserved bits":    {0xf2, 0x81, 0, 0, 0, 0, 'x'},
+		"reserved opcode":  {0x83, 0x81, 0, 0, 0, 0, 'x'},
+		"fragmented ping":  {0x09, 0x80, 0, 0, 0, 0},
+		"bad close":        {0x88, 0x81, 0, 0, 0, 0, 'x'},
+		"rest of nothing":  {0x80, 0x81, 0, 0, 0, 0, 'x'},
+		"negative length":  {0x82, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0},
+		"half and another": {0x02, 0x80, 0, 0, 0, 0, 0x82, 0x80, 0, 0, 0, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				conn, err := w.http.Transport.(*http.Transport).DialContext(w.ctx(), "tcp", "")
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer conn.Close()
+				_, _ = io.WriteString(conn, "GET /control/"+meetingID+" HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"+
+					"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\r\nSec-WebSocket-Protocol: _aws_wt_session, tok-a\r\n\r\n")
+				in := bufio.NewReader(conn)
+				if resp, err := http.ReadResponse(in, nil); err != nil || resp.StatusCode != http.StatusSwitchingProtocols {
+					t.Fatalf("%v %v", resp, err)
+				}
+				go func() { _, _ = conn.Write(b) }()
+				rest, _ := io.ReadAll(in)
+				if len(rest) < 4 || rest[0] != 0x88 || binary.BigEndian.Uint16(rest[2:]) != 1002 {
+					t.Errorf("got % x, not a close with 1002", rest)
+				}
+				synctest.Wait()
+				if got := w.counter("bad_frames_total", "protocol"); got != 1 {
+					t.Errorf("counted %v times", got)
+				}
+			})
+		})
+	}
+	inWorld(t, func(w *world) { // how a connection ends is no error of framing
+		w.join("a", 1).Close()
+		w.join("b", 1).Cut()
+		synctest.Wait()
+		if got := w.counter("bad_frames_total", "protocol"); got != 0 {
+			t.Errorf("counted %v times", got)
 		}
 	})
 }

@@ -151,6 +151,7 @@ func (s *session) handle(ctx context.Context, data []byte) {
 	}
 	if s.member == nil {
 		if f.GetType() == signalpb.SdkSignalFrame_SUBSCRIBE {
+			s.srv.metrics.bad.WithLabelValues("order").Inc()
 			s.answerSubscribeError(f.GetSub().GetDuplex(), meeting.Errorf(meeting.CodeBadRequest, "SUBSCRIBE before JOIN"))
 			return
 		}

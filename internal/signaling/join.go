@@ -48,6 +48,7 @@ func (s *session) handleJoin(f *signalpb.SdkJoinFrame) {
 	s.srv.mu.Lock()
 	p.relay = s.srv.memory.needsRelay(s.id, p.audioSession, s.srv.now())
 	s.srv.mu.Unlock()
+	p.relay = p.relay || p.content && r.relays(p.base)
 	turn := s.srv.cfg.Relays.Credentials(s.id, s.addr, p.relay)
 	s.member = p
 	ack := &signalpb.SdkSignalFrame{
@@ -59,7 +60,7 @@ func (s *session) handleJoin(f *signalpb.SdkJoinFrame) {
 				Ttl:      proto.Uint32(uint32(max(turn.TTL/time.Second, 0))),
 				Uris:     turn.URIs,
 			},
-			VideoSubscriptionLimit: proto.Uint32(subscribeLimit),
+			VideoSubscriptionLimit: proto.Uint32(meeting.MaxReceivedVideos),
 			WantsCompressedSdp:     proto.Bool(true),
 		},
 	}

@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/coder/websocket"
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/testing/protocmp"
@@ -213,6 +214,32 @@ func TestJoinErrors(t *testing.T) {
 	})
 }
 
+// From where the attendee could not come direct its content share cannot either,
+// and need not wait for a failure of its own.
+func TestShareTakesTheRelayOfItsBase(t *testing.T) {
+	inWorld(t, func(w *world) {
+		offered := func(name string, session uint64) bool {
+			c := w.dial(name, signaltest.Options{})
+			ack, _, err := c.Join(w.ctx(), session)
+			if err != nil {
+				t.Fatal(err)
+			}
+			w.subscribe(c, &signalpb.SdkSubscribeFrame{SdpOffer: proto.String(audioOffer)})
+			return len(ack.GetJoinack().GetTurnCredentials().GetUris()) > 0
+		}
+		if offered("b", 2); offered("b#content", 20) {
+			t.Error("the share of one who came direct got a relay")
+		}
+		offered("a", 1)
+		if !offered("a", 1) {
+			t.Fatal("no relay after an attempt without media")
+		}
+		if !offered("a#content", 10) {
+			t.Error("the share got no relay")
+		}
+	})
+}
+
 func TestRelayOnlyAfterAFailedAttempt(t *testing.T) {
 	inWorld(t, func(w *world) {
 		try := func(session uint64, connect bool) bool {
@@ -312,6 +339,21 @@ func TestTooManySockets(t *testing.T) {
 		synctest.Wait() // for the server to be done with it
 		if got := w.counter("sockets", ""); got != maxSockets {
 			t.Errorf("%v sockets, want %d", got, maxSockets)
+		}
+	})
+	// Nor is the limit passed by being quicker than the close handshake.
+	inWorld(t, func(w *world) {
+		for range 10 * maxSockets {
+			conn, _, err := websocket.Dial(w.ctx(), "ws://belfry.test/control/"+meetingID, &websocket.DialOptions{
+				HTTPClient: w.http, Subprotocols: []string{"_aws_wt_session", "tok-a"},
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.CloseNow()
+		}
+		if got := w.counter("sockets", ""); got > 2*maxSockets+1 {
+			t.Errorf("%v sockets, want no more than %d and as many that are closing", got, maxSockets)
 		}
 	})
 }

@@ -266,6 +266,14 @@ func (r *room) peerOf(p *participant) meeting.Peer {
 	return p.peer
 }
 
+// relays tells whether an attendee who is here was offered a relay.
+func (r *room) relays(attendeeID string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	p := r.members[attendeeID]
+	return p != nil && p.relay
+}
+
 // join puts a connection into the room and sends what it starts with: the given
 // JOIN_ACK, INDEX and the data messages it has missed.
 func (r *room) join(p *participant, ack []byte) {
@@ -306,6 +314,10 @@ func (r *room) replace(old, p *participant) {
 	if !same && p.prev != nil && p.prev.peer != nil {
 		r.later(p.prev.peer.Close)
 		p.prev.peer = nil
+	}
+	if !same && !p.content && p.audioSession != 0 && old.audioSession != 0 {
+		// Certainly another device: what the first one shared ends with its stay.
+		r.endShare(p, statusElsewhere, closeReplaced, "joined from another device", false)
 	}
 	if old.sess == nil {
 		return
@@ -399,12 +411,20 @@ func (r *room) remove(p *participant, dropped bool) {
 	if p.content {
 		return
 	}
-	if c := r.members[p.base+meeting.ContentSuffix]; c != nil {
-		if c.sess != nil {
-			c.sess.end(statusRemoved, closeRefused, "the attendee has left")
-		}
-		r.remove(c, dropped)
+	r.endShare(p, statusRemoved, closeRefused, "the attendee has left", dropped)
+}
+
+// endShare ends the content share of a base attendee, if there is one. The
+// caller holds mu.
+func (r *room) endShare(p *participant, status uint32, code int, reason string, dropped bool) {
+	c := r.members[p.base+meeting.ContentSuffix]
+	if c == nil {
+		return
 	}
+	if c.sess != nil {
+		c.sess.end(status, code, reason)
+	}
+	r.remove(c, dropped)
 }
 
 // record tells of presence; which of the two types depends on whose it is. The

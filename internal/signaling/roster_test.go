@@ -2,6 +2,7 @@ package signaling
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -252,6 +253,38 @@ func TestJoinedElsewhere(t *testing.T) {
 				wantRoster(t, "b", b, "323=id-a/ext-a, 322 left")
 				if n := len(a.Take(signalpb.SdkSignalFrame_AUDIO_STATUS)); n != 0 {
 					t.Error("the new connection got AUDIO_STATUS")
+				}
+			})
+		})
+	}
+}
+
+// The screen that the other device shares must not stay on view when its owner
+// has gone on here: that client does not end it by itself.
+func TestJoinedElsewhereEndsTheShare(t *testing.T) {
+	for _, c := range []struct {
+		name          string
+		first, second uint64
+		want          bool // the share ends
+	}{
+		{"another device", 1, 99, true},
+		{"the same again", 1, 1, false},
+		{"a client that does not say which it is", 0, 0, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				w.enter("a", c.first)
+				share := w.enter("a#content", 3)
+				b := w.enter("b", 2)
+				rosterOf(b)
+				w.join("a", c.second)
+				synctest.Wait()
+				ended := share.Take(signalpb.SdkSignalFrame_AUDIO_STATUS)
+				if got := len(ended) == 1 && ended[0].GetAudioStatus().GetAudioStatus() == 301; got != c.want {
+					t.Errorf("the share got %v", ended)
+				}
+				if got := slices.Contains(rosterOf(b), "322 left"); got != c.want {
+					t.Errorf("b was told that the share left: %t", got)
 				}
 			})
 		})

@@ -120,7 +120,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	conn, err := websocket.Accept(hijack, r, &websocket.AcceptOptions{
 		InsecureSkipVerify: true, // any page may hold a meeting; the token is the proof
 		Subprotocols:       []string{subprotocolBrowser, subprotocolNative},
-		OnPingReceived:     func(context.Context, []byte) bool { sess.seen(); return true },
+		OnPingReceived:     func(context.Context, []byte) bool { return sess.pinged() },
+		OnPongReceived:     func(context.Context, []byte) { sess.pinged() },
 	})
 	if err != nil {
 		s.metrics.joins.WithLabelValues("bad_upgrade").Inc()
@@ -208,18 +209,29 @@ func (s *Server) register(sess *session) bool {
 		s.sessions[sess.meeting.ID] = set
 	}
 	var oldest *session
+	var closing []*session
 	n := 0
 	for other := range set {
-		if other.id != sess.id || other.over() {
-			continue
-		}
-		n++
-		if !other.joined.Load() && (oldest == nil || other.opened.Before(oldest.opened)) {
-			oldest = other
+		switch {
+		case other.id != sess.id:
+		case other.closing.Load():
+			closing = append(closing, other)
+		case other.over():
+		default:
+			n++
+			if !other.joined.Load() && (oldest == nil || other.opened.Before(oldest.opened)) {
+				oldest = other
+			}
 		}
 	}
 	if n >= maxSockets && oldest != nil {
 		oldest.close(closeReplaced, "too many connections")
+	}
+	// Who opens sockets faster than they are closed in good form gets no form.
+	if len(closing) >= maxSockets {
+		for _, other := range closing {
+			other.kill()
+		}
 	}
 	set[sess] = struct{}{}
 	s.metrics.sockets.Inc()

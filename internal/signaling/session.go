@@ -3,6 +3,7 @@ package signaling
 import (
 	"context"
 	"errors"
+	"io"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -142,8 +143,13 @@ func (s *session) read(ctx context.Context) error {
 	for {
 		kind, data, err := s.conn.Read(ctx)
 		if err != nil {
-			if errors.Is(err, websocket.ErrMessageTooBig) {
+			switch {
+			case errors.Is(err, websocket.ErrMessageTooBig):
 				s.srv.metrics.bad.WithLabelValues("too_big").Inc()
+			case !connectionLost(err) && s.closing.CompareAndSwap(false, true):
+				s.srv.metrics.bad.WithLabelValues("protocol").Inc()
+				// The library has said so already, but for some errors.
+				s.handshake(outgoing{code: int(websocket.StatusProtocolError), reason: "not a WebSocket frame"})
 			}
 			return err
 		}
@@ -165,6 +171,29 @@ func (s *session) read(ctx context.Context) error {
 			s.conn.SetReadLimit(maxFrame)
 		}
 	}
+}
+
+// connectionLost tells the end of a connection, in good form or not, from what
+// came on it and is no WebSocket frame (RFC 6455 5).
+func connectionLost(err error) bool {
+	var network net.Error
+	return websocket.CloseStatus(err) != -1 || errors.As(err, &network) ||
+		errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.ErrClosedPipe) ||
+		errors.Is(err, net.ErrClosed) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
+}
+
+// pinged takes a ping or pong of the WebSocket itself, which count as frames do.
+// It is called by the reader, and false when there were too many.
+func (s *session) pinged() bool {
+	s.seen()
+	switch {
+	case s.closing.Load():
+		return false
+	case !s.frames.AllowN(s.srv.now(), 1):
+		s.abuse("too many pings")
+		return false
+	}
+	return true
 }
 
 // drain reads without handling, so that the close handshake can complete.
@@ -298,7 +327,9 @@ func (s *session) end(status uint32, code int, reason string) {
 func (s *session) restarting() {
 	s.endMu.Lock()
 	over := s.ended
-	s.ended = true
+	if !over { // a LEAVE that comes in between ends in the same way
+		s.ended, s.ending = true, outgoing{code: closeRestarting, reason: "server restarting"}
+	}
 	s.endMu.Unlock()
 	if s.joined.Load() && !over {
 		s.sendFrame(notification(signalpb.SdkNotificationFrame_WARNING, "the server is restarting"))

@@ -185,8 +185,7 @@ const (
 	maxSwitches     = 256 // layer switches in one frame
 	maxSockets      = 8   // sockets of one attendee, and as many of its content share
 	maxToken        = 1024
-	subscribeLimit  = 25 // videos that one client may receive
-	maxContentShare = 2  // per meeting
+	maxContentShare = 2 // per meeting
 )
 
 // RoomInfo sums up one live meeting.

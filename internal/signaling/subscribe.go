@@ -190,14 +190,14 @@ func (r *room) peerFor(p *participant, offer meeting.Offer) (meeting.Peer, error
 	if !gone {
 		p.peer = peer
 	}
-	caps, muted := p.attendee.Capabilities, p.muted
+	if caps := p.attendee.Capabilities; !gone && caps != spec.Capabilities {
+		r.later(func() { peer.SetCapabilities(caps) }) // in turn with later changes
+	}
+	muted := p.muted
 	r.mu.Unlock()
 	if gone {
 		peer.Close()
 		return nil, meeting.Errorf(meeting.CodeForbidden, "attendee is not in the meeting any more")
-	}
-	if caps != spec.Capabilities {
-		peer.SetCapabilities(caps)
 	}
 	if muted != spec.Muted {
 		peer.SetMuted(muted)

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/netip"
 	"strings"
+	"time"
 
 	"belfry/internal/meeting"
 )
@@ -17,8 +18,11 @@ type Authenticator interface {
 	Authenticate(ctx context.Context, token meeting.Secret) (meeting.Identity, error)
 }
 
-// maxControlBody bounds the body of a TURN control request: one meeting id.
-const maxControlBody = 4096
+// Bounds of the body of a TURN control request, one meeting id.
+const (
+	maxControlBody = 4096
+	bodyTime       = 10 * time.Second
+)
 
 // Control answers TurnControlUrl, which the browser client used up to 1.18
 // always and up to 3.16 as a fallback: POST with the join token in the header
@@ -42,6 +46,9 @@ func (s *Server) Control(auth Authenticator) http.Handler {
 			answer(w, http.StatusMethodNotAllowed, map[string]string{"message": "use POST with the header X-Chime-Auth-Token"})
 			return
 		}
+		// Not every writer has deadlines; a server that is reached by a network does,
+		// and it lifts this one when the body has been read.
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTime))
 		_, _ = io.Copy(io.Discard, http.MaxBytesReader(w, r.Body, maxControlBody))
 		identity, err := auth.Authenticate(r.Context(), requestToken(r))
 		switch {
@@ -52,6 +59,7 @@ func (s *Server) Control(auth Authenticator) http.Handler {
 			answer(w, http.StatusServiceUnavailable, map[string]string{"message": "try again"})
 			return
 		case err != nil:
+			s.Stats.Refused.Add(1)
 			answer(w, http.StatusForbidden, map[string]string{"message": "the join token is not valid: X-Chime-Auth-Token must be _aws_wt_session=<JoinToken>"})
 			return
 		}

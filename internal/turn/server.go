@@ -67,7 +67,7 @@ type MediaAddress struct{ Advertised, Local netip.AddrPort }
 // Stats counts what happened since the start.
 type Stats struct {
 	Allocations atomic.Int64 // live now
-	Refused     atomic.Int64 // failed authentications
+	Refused     atomic.Int64 // requests, packets and connections that were malformed, not authentic or too many
 	Blocked     atomic.Int64 // packets to or from an address that is not ours
 }
 
@@ -106,17 +106,27 @@ func Start(cfg Config) (*Server, error) {
 		relays.allowed[m.Advertised] = m.Local
 		relays.from[m.Local] = m.Advertised
 	}
+	refused := func() { s.Stats.Refused.Add(1) }
+	streams := newEdgeListener(tcp, refused)
 	s.server, err = pion.NewServer(pion.ServerConfig{
 		Realm:         realm,
 		AuthHandler:   s.authenticate,
 		QuotaHandler:  s.quota,
 		LoggerFactory: cfg.Library,
 		EventHandler: pion.EventHandler{
-			OnAllocationCreated: func(_, _ net.Addr, _, user, _ string, _ net.Addr, _ int) { s.count(user, 1) },
-			OnAllocationDeleted: func(_, _ net.Addr, _, user, _ string) { s.count(user, -1) },
+			OnAllocationCreated: func(client, _ net.Addr, _, user, _ string, _ net.Addr, _ int) {
+				streams.proved(client, true)
+				s.count(user, 1)
+			},
+			OnAllocationDeleted: func(client, _ net.Addr, _, user, _ string) {
+				streams.proved(client, false)
+				s.count(user, -1)
+			},
+			// Of every request and packet that came to nothing.
+			OnAllocationError: func(_, _ net.Addr, _, _ string) { refused() },
 		},
-		PacketConnConfigs: []pion.PacketConnConfig{{PacketConn: udp, RelayAddressGenerator: relays, PermissionHandler: s.permit}},
-		ListenerConfigs:   []pion.ListenerConfig{{Listener: tcp, RelayAddressGenerator: relays, PermissionHandler: s.permit}},
+		PacketConnConfigs: []pion.PacketConnConfig{{PacketConn: newEdgePacketConn(udp, refused), RelayAddressGenerator: relays, PermissionHandler: s.permit}},
+		ListenerConfigs:   []pion.ListenerConfig{{Listener: streams, RelayAddressGenerator: relays, PermissionHandler: s.permit}},
 	})
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("starting TURN: %w", err), udp.Close(), tcp.Close())
@@ -175,7 +185,6 @@ func (s *Server) Close() error {
 func (s *Server) authenticate(ra *pion.RequestAttributes) (string, []byte, bool) {
 	attendee, expiry, ok := parseUsername(ra.Username)
 	if !ok || s.cfg.Now().After(expiry) || (s.cfg.Live != nil && !s.cfg.Live(attendee)) {
-		s.Stats.Refused.Add(1)
 		return "", nil, false
 	}
 	return attendee, pion.GenerateAuthKey(ra.Username, realm, s.password(ra.Username)), true
@@ -184,7 +193,11 @@ func (s *Server) authenticate(ra *pion.RequestAttributes) (string, []byte, bool)
 func (s *Server) quota(user, _ string, _ net.Addr) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.perUser[user] < maxAllocations
+	if s.perUser[user] >= maxAllocations {
+		s.Stats.Refused.Add(1) // the library answers this without an error
+		return false
+	}
+	return true
 }
 
 func (s *Server) count(user string, delta int) {

@@ -48,7 +48,7 @@ export function setIcon(button, name, label) {
 
 export function toast(text, kind = 'info') {
   const holder = document.getElementById('toasts');
-  const element = h('div', { class: `toast ${kind}`, 'data-testid': 'toast' }, text);
+  const element = h('div', { class: `toast ${kind}`, role: kind === 'error' ? 'alert' : null, 'data-testid': 'toast' }, text);
   holder.append(element);
   while (holder.children.length > 3) holder.firstChild.remove();
   setTimeout(() => element.remove(), kind === 'error' ? 8000 : 4000);

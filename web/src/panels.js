@@ -97,8 +97,7 @@ export function peoplePanel(session, onclose, copyLink) {
         h('span', { class: 'who' }, h('span', { class: 'who-name' }, person.self ? `${person.name} (you)` : person.name), note),
         volume, mute, strength);
       rows.set(person.id, { element: row, volume, mute, strength, note, muted: null, bars: null });
-      const before = [...rows.keys()].length > 1 && !person.self ? null : list.firstChild;
-      list.insertBefore(row, person.self ? list.firstChild : before);
+      list.insertBefore(row, person.self ? list.firstChild : null);
       mark(person);
     }
     heading.textContent = `People (${rows.size})`;

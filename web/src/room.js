@@ -84,7 +84,7 @@ export function meetingRoom(root, session, { muted, camera }) {
   hear(session, 'notice', ({ detail }) => toast(detail.text, detail.kind), signal);
   hear(devices, 'change', buttonsNow, signal);
   hear(devices, 'lost', ({ detail }) => {
-    if (detail.kind === 'camera') session.setCamera(false);
+    if (detail.kind === 'camera') session.setCamera(false).catch(() => {}); // it is gone already
     toast(detail.found ? `Your ${detail.name} went away; another one is used now.` : `Your ${detail.name} went away. Plug it in again or choose another one under Devices.`, 'error');
   }, signal);
   hear(document, 'keydown', shortcuts, signal);
@@ -194,6 +194,8 @@ export function meetingRoom(root, session, { muted, camera }) {
     cameraButton.button.setAttribute('aria-busy', 'true');
     try {
       if (!(await session.setCamera(!session.cameraOn))) toast(troubleText('camera', devices.cameraTrouble), 'error');
+    } catch (error) {
+      toast(`The camera could not be switched: ${error.message}`, 'error');
     } finally {
       switching = false;
       cameraButton.button.removeAttribute('aria-busy');

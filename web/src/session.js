@@ -271,8 +271,13 @@ export class Session extends EventTarget {
 
   // endForAll ends the meeting; the server then tells every client, this one too.
   async endForAll() {
-    await call('/meet/api/end', { room: this.room, meetingId: this.meetingId });
-    this.#byMe = 'endedByMe';
+    this.#byMe = 'endedByMe'; // before the call: this client may be told before the answer is here
+    try {
+      await call('/meet/api/end', { room: this.room, meetingId: this.meetingId });
+    } catch (error) {
+      this.#byMe = '';
+      throw error;
+    }
     setTimeout(() => !this.#ended && this.av.stop(), 3000);
   }
 

@@ -29,12 +29,6 @@ const (
 // ErrRTCP is that a compound packet is cut short or not RTCP at all.
 var ErrRTCP = errors.New("rtp: malformed RTCP")
 
-// IsRTCP tells RTCP from RTP where both share a port (RFC 5761 4): by the
-// second byte.
-func IsRTCP(pkt []byte) bool {
-	return len(pkt) >= 2 && pkt[1] >= 192 && pkt[1] <= 223
-}
-
 // RTCP walks through a compound packet without allocating:
 //
 //	c := rtp.RTCP{Data: pkt}

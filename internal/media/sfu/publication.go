@@ -199,13 +199,6 @@ func (p *Publication) Owns(ssrc uint32) bool {
 	return false
 }
 
-// Claims reports whether the packet belongs here: by its SSRC, or by payload
-// type and RID. Push learns from it.
-func (p *Publication) Claims(pkt *rtp.Packet) bool {
-	l, _, _ := p.find(pkt)
-	return l != nil
-}
-
 // find tells which layer a packet is of, whether it is a retransmission, and
 // whether its SSRC is new.
 func (p *Publication) find(pkt *rtp.Packet) (l *layer, rtx, unbound bool) {

@@ -80,7 +80,7 @@ const (
 	indexLen      = 4  // E bit and SRTCP index
 
 	// MaxStreams bounds the SSRCs that one Context keeps state for. A browser
-	// sends fewer than ten; a peer is sent two for each video it watches.
+	// sends fewer than ten; a peer is sent two for each video it watches at a time.
 	MaxStreams = 256
 
 	maxRTCPIndex = 1<<31 - 1
@@ -352,6 +352,16 @@ func (c *Context) lookup(ssrc uint32) (st *stream, fresh bool) {
 		c.spare = new(stream)
 	}
 	return c.spare, true
+}
+
+// Forget drops the state of an SSRC whose stream is over, and makes room for
+// another. The numbers that were sealed under it are forgotten too, so it must
+// never be sealed again.
+func (c *Context) Forget(ssrc uint32) {
+	if c.last != nil && c.last.ssrc == ssrc {
+		c.last = nil
+	}
+	delete(c.streams, ssrc)
 }
 
 func (c *Context) keep(ssrc uint32, st *stream, fresh bool) {

@@ -453,6 +453,13 @@ func TestStreamLimit(t *testing.T) {
 	if _, err := out.SealRTP(dst, header(3, 2), nil); err != nil {
 		t.Errorf("the known ones do not go on: %v", err)
 	}
+	out.Forget(3)
+	if _, err := out.SealRTP(dst, header(MaxStreams, 1), nil); err != nil {
+		t.Errorf("none takes the place of one that is over: %v", err)
+	}
+	if _, err := out.SealRTP(dst, header(MaxStreams, 1), nil); !errors.Is(err, ErrReused) {
+		t.Errorf("the new one is not kept: %v", err)
+	}
 }
 
 func TestNewContextRefuses(t *testing.T) {

@@ -172,6 +172,15 @@ func (c *Conn) SendRTCP(out *udp.Batch, pkt []byte) {
 	c.mux.stats.RTCPOut.Add(1)
 }
 
+// EndRTP says that the stream of an SSRC is over, which frees what is kept for
+// it. The SSRC must not be sent again on this Conn. Calls must not overlap with
+// SendRTP.
+func (c *Conn) EndRTP(ssrc uint32) {
+	if s := c.out.Load(); s != nil {
+		s.Forget(ssrc)
+	}
+}
+
 // LastReceived is when the last authentic packet of any kind came; the zero Time
 // when none did.
 func (c *Conn) LastReceived() time.Time {

@@ -31,3 +31,15 @@ test('the share ends with its owner', async () => {
   await ben.until('both to be gone', (id) => window.person.present[id] === false && window.person.present[`${id}#content`] === false, ann.id);
   await ben.sees({});
 });
+
+test('a share ends when its owner joins elsewhere', async () => {
+  const { meeting, ann, ben } = await on.gather(['ann', 'ben']);
+  await ann.run(() => window.person.share('blue'));
+  await ben.sees({ [`${ann.id}#content`]: 'blue' });
+  const again = await on.browser.join(meeting, ann.attendee);
+  await ann.until('contentShareDidStop', () => window.person.count('shareStop') > 0);
+  await ben.sees({});
+  await again.run(() => window.person.share('yellow'));
+  await again.until('contentShareDidStart', () => window.person.count('shareStart') > 0);
+  await ben.sees({ [`${ann.id}#content`]: 'yellow' });
+});

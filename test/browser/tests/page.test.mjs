@@ -116,6 +116,12 @@ test('two people see each other, talk, share and leave', async () => {
 
 test('ending it for everyone ends it for all, and the room can be opened again', async () => {
   const { ann, ben } = await two();
+  // The end may reach the client before the answer to who asked for it.
+  await ben.page.route('**/meet/api/end', async (route) => {
+    const response = await route.fetch();
+    await ben.page.waitForSelector(at('ended'));
+    await route.fulfill({ response });
+  });
   await ben.page.click(at('leave-button'));
   await ben.page.click(at('end-button'));
   assert.equal(await ended(ben), 'endedByMe');

@@ -89,3 +89,46 @@ test('camera on before anybody else comes, and off again when one leaves', async
   await ben.run(() => window.person.leave());
   await ann.sees({});
 });
+
+const codecs = async (person, direction) => (await person.run((d) => window.person.codecs('video', d), direction)).map((type) => type.toLowerCase());
+
+test('a camera changes its codec for a newcomer who cannot decode it', async () => {
+  const { meeting, ann, ben } = await on.gather(['ann', 'ben']);
+  await show(ann, colours.ann);
+  await ben.sees({ [ann.id]: colours.ann });
+  assert.deepEqual(await codecs(ann, 'outbound-rtp'), ['video/h264']);
+  const cat = await on.browser.person();
+  await cat.run(() => {
+    const add = RTCPeerConnection.prototype.addTransceiver;
+    RTCPeerConnection.prototype.addTransceiver = function (what, init) {
+      const transceiver = add.call(this, what, init);
+      if (what === 'video' || what.kind === 'video') {
+        transceiver.setCodecPreferences(RTCRtpReceiver.getCapabilities('video').codecs.filter((codec) => codec.mimeType !== 'video/H264'));
+      }
+      return transceiver;
+    };
+  });
+  await cat.join(meeting, await on.server.attendee(meeting, 'cat'));
+  await cat.until('audioVideoDidStart', () => window.person.count('start') > 0);
+  await cat.sees({ [ann.id]: colours.ann });
+  await ben.sees({ [ann.id]: colours.ann });
+  assert.deepEqual(await codecs(cat, 'inbound-rtp'), ['video/vp8']);
+  const [{ frames }] = await ben.tiles();
+  await eventually('pictures that go on', async () => (await ben.tiles())[0].frames > frames + 15);
+  await cat.run(() => window.person.leave());
+  await eventually('the first choice again', async () => String(await codecs(ann, 'outbound-rtp')) === 'video/h264');
+  await ben.sees({ [ann.id]: colours.ann });
+});
+
+test('a session of video alone', async () => {
+  const { meeting, ann } = await on.gather(['ann']);
+  await show(ann, colours.ann);
+  const mute = structuredClone(meeting);
+  mute.MediaPlacement.AudioHostUrl = '';
+  const ben = await on.browser.join(mute, await on.server.attendee(meeting, 'ben'));
+  await ben.sees({ [ann.id]: colours.ann });
+  await show(ben, colours.ben);
+  await ann.sees({ [ben.id]: colours.ben });
+  await ann.until('ben in the roster', (id) => window.person.present[id], ben.id);
+  assert.equal(await ben.run(() => window.person.count('connecting')), 1, 'it had to connect again');
+});
