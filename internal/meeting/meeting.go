@@ -44,11 +44,7 @@ type Features struct {
 // Notifications is NotificationsConfiguration: where the meeting's events go.
 type Notifications struct {
 	SNSTopicARN, SQSQueueARN, LambdaFunctionARN string
-}
-
-// Any reports whether at least one target is set.
-func (n Notifications) Any() bool {
-	return n.SNSTopicARN != "" || n.SQSQueueARN != "" || n.LambdaFunctionARN != ""
+	Webhooks                                    []string // URLs of the settings when the meeting began
 }
 
 // Tag is one key and value of a meeting or attendee.

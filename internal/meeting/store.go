@@ -43,8 +43,17 @@ type Reader interface {
 	AttendeeCount(meetingID string) int
 
 	// Events lists what is kept for delivery, in order, after the given Number.
-	// Only meetings with a notification target keep their events.
+	// Only meetings with a notification target keep their events, and only until
+	// every target has them.
 	Events(meetingID string, after uint64, limit int) []Event
+	// Deliveries lists the targets of a meeting that lack events of it.
+	Deliveries(meetingID string) []Delivery
+	// Undelivered lists the meetings, live or gone, that have such targets, in no
+	// order.
+	Undelivered() []string
+	// DeadLetters lists what targets did not take, in the order of Seq.
+	DeadLetters(after uint64, limit int) []DeadLetter
+	DeadLetterCount() int
 
 	// Setting is a small value that the server keeps for itself, such as the key
 	// that seals page tokens.
@@ -62,8 +71,15 @@ type Tx interface {
 	// PutAttendee adds or replaces an attendee by ID; a new one is given its Seq.
 	PutAttendee(*Attendee) *Attendee
 	DeleteAttendee(meetingID, attendeeID string)
-	// Emit numbers the event within its meeting and writes it with the rest.
+	// Emit numbers the event within its meeting and writes it with the rest. A
+	// late word about a meeting that is gone is kept when the meeting had targets.
 	Emit(Event)
+	// SetDelivered notes that a target has a meeting's events up to a Number; it
+	// never goes back. Events that every target has are dropped.
+	SetDelivered(meetingID string, to Target, through uint64)
+	// PutDeadLetter adds a dead letter, which is given its Seq.
+	PutDeadLetter(DeadLetter)
+	DeleteDeadLetter(seq uint64)
 	PutSetting(name string, value []byte)
 }
 

@@ -40,6 +40,9 @@ type wireOp struct {
 	AttendeeDeleted *wireGone     `json:"ad,omitempty"`
 	Event           *wireEvent    `json:"e,omitempty"`
 	Setting         *wireSetting  `json:"s,omitempty"`
+	Delivered       *wireProgress `json:"dl,omitempty"`
+	DeadLetter      *wireDead     `json:"x,omitempty"`
+	DeadRemoved     uint64        `json:"xd,omitempty"`
 
 	// In snapshots alone.
 	Journal *wireJournal `json:"j,omitempty"`
@@ -62,6 +65,7 @@ type wireMeeting struct {
 	SNS       string        `json:"sns,omitempty"`
 	SQS       string        `json:"sqs,omitempty"`
 	Lambda    string        `json:"lam,omitempty"`
+	Webhooks  []string      `json:"wh,omitempty"`
 	Tags      []wireTag     `json:"t,omitempty"`
 	CreatedAt time.Time     `json:"at"`
 }
@@ -117,9 +121,28 @@ type wireSetting struct {
 }
 
 type wireJournal struct {
-	Meeting string `json:"m"`
-	Last    uint64 `json:"n"`
-	Keep    bool   `json:"k,omitempty"`
+	Meeting string         `json:"m"`
+	Last    uint64         `json:"n"`
+	At      time.Time      `json:"at"`
+	Targets []wireProgress `json:"t,omitempty"`
+	Keep    bool           `json:"k,omitempty"` // what was there before Targets: the meeting's are meant
+}
+
+type wireProgress struct {
+	Meeting string `json:"m,omitempty"`
+	Kind    string `json:"k"`
+	Address string `json:"a"`
+	Through uint64 `json:"n,omitempty"`
+}
+
+type wireDead struct {
+	Seq      uint64     `json:"n"`
+	Kind     string     `json:"k"`
+	Address  string     `json:"a"`
+	Event    *wireEvent `json:"e"`
+	At       time.Time  `json:"at"`
+	Attempts int        `json:"t,omitempty"`
+	Reason   string     `json:"r,omitempty"`
 }
 
 // EncodeOps encodes one commit, to be joined with others by EncodeRecord.
@@ -192,6 +215,14 @@ func toWire(op Op) (w wireOp) {
 		w.Event = wireFromEvent(ch.Event)
 	case op.Setting != nil:
 		w.Setting = &wireSetting{Name: op.Setting.Name, Value: op.Setting.Value}
+	case op.Delivered != nil:
+		p := wireFromDelivery(op.Delivered.Delivery)
+		p.Meeting = op.Delivered.MeetingID
+		w.Delivered = &p
+	case op.DeadLetter != nil:
+		w.DeadLetter = wireFromDead(op.DeadLetter)
+	case op.DeadRemoved != 0:
+		w.DeadRemoved = op.DeadRemoved
 	}
 	return w
 }
@@ -217,6 +248,12 @@ func fromWire(w wireOp) (op Op) {
 			value = []byte{}
 		}
 		op.Setting = &Setting{Name: w.Setting.Name, Value: value}
+	case w.Delivered != nil:
+		op.Delivered = &Delivered{MeetingID: w.Delivered.Meeting, Delivery: w.Delivered.delivery()}
+	case w.DeadLetter != nil && w.DeadLetter.Event != nil:
+		op.DeadLetter = w.DeadLetter.deadLetter()
+	case w.DeadRemoved != 0:
+		op.DeadRemoved = w.DeadRemoved
 	}
 	return op
 }
@@ -227,6 +264,7 @@ func wireFromMeeting(m *meeting.Meeting) *wireMeeting {
 		External: m.ExternalMeetingID, Host: m.HostID, Media: m.MediaRegion, Primary: m.PrimaryMeetingID,
 		Tenants: m.TenantIDs, Network: m.NetworkType, Tags: wireTags(m.Tags), CreatedAt: m.CreatedAt,
 		SNS: m.Notifications.SNSTopicARN, SQS: m.Notifications.SQSQueueARN, Lambda: m.Notifications.LambdaFunctionARN,
+		Webhooks: m.Notifications.Webhooks,
 	}
 	if f := m.Features; f != nil {
 		w.Features = &wireFeatures{Echo: f.AudioEchoReduction, Video: f.VideoMaxResolution,
@@ -240,7 +278,7 @@ func (w *wireMeeting) meeting() *meeting.Meeting {
 		ID: w.ID, Seq: w.Seq, Account: w.Account, ControlRegion: w.Region, ClientRequestToken: w.Token,
 		ExternalMeetingID: w.External, HostID: w.Host, MediaRegion: w.Media, PrimaryMeetingID: w.Primary,
 		TenantIDs: cloneList(w.Tenants), NetworkType: w.Network, Tags: tagsOf(w.Tags), CreatedAt: w.CreatedAt.UTC(),
-		Notifications: meeting.Notifications{SNSTopicARN: w.SNS, SQSQueueARN: w.SQS, LambdaFunctionARN: w.Lambda},
+		Notifications: meeting.Notifications{SNSTopicARN: w.SNS, SQSQueueARN: w.SQS, LambdaFunctionARN: w.Lambda, Webhooks: cloneList(w.Webhooks)},
 	}
 	if f := w.Features; f != nil {
 		m.Features = &meeting.Features{AudioEchoReduction: f.Echo, VideoMaxResolution: f.Video,
@@ -280,6 +318,44 @@ func (w *wireEvent) event() meeting.Event {
 		MeetingID: w.Meeting, ExternalMeetingID: w.External, MediaRegion: w.Media,
 		AttendeeID: w.Attendee, ExternalUserID: w.User, NetworkType: w.Network,
 	}
+}
+
+func wireFromJournal(id string, j *journal) wireJournal {
+	w := wireJournal{Meeting: id, Last: j.last, At: j.at}
+	for _, d := range j.targets {
+		w.Targets = append(w.Targets, wireFromDelivery(d))
+	}
+	return w
+}
+
+// journal makes the journal of a meeting, whose room is nil when it is gone.
+func (w *wireJournal) journal(r *room) *journal {
+	j := &journal{last: w.Last, at: w.At.UTC()}
+	for _, p := range w.Targets {
+		j.targets = append(j.targets, p.delivery())
+	}
+	if w.Keep && r != nil {
+		j.targets = undelivered(r.meeting, 0)
+	}
+	return j
+}
+
+func wireFromDelivery(d meeting.Delivery) wireProgress {
+	return wireProgress{Kind: string(d.Target.Kind), Address: d.Target.Address, Through: d.Through}
+}
+
+func (w *wireProgress) delivery() meeting.Delivery {
+	return meeting.Delivery{Target: meeting.Target{Kind: meeting.TargetKind(w.Kind), Address: w.Address}, Through: w.Through}
+}
+
+func wireFromDead(d *meeting.DeadLetter) *wireDead {
+	return &wireDead{Seq: d.Seq, Kind: string(d.Target.Kind), Address: d.Target.Address,
+		Event: wireFromEvent(&d.Event), At: d.At, Attempts: d.Attempts, Reason: d.Reason}
+}
+
+func (w *wireDead) deadLetter() *meeting.DeadLetter {
+	return &meeting.DeadLetter{Seq: w.Seq, Target: meeting.Target{Kind: meeting.TargetKind(w.Kind), Address: w.Address},
+		Event: w.Event.event(), At: w.At.UTC(), Attempts: w.Attempts, Reason: w.Reason}
 }
 
 func wireTags(in []meeting.Tag) (out []wireTag) {

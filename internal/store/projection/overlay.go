@@ -29,16 +29,18 @@ type Overlay struct {
 	peopleN   map[string]int     // change of AttendeeCount
 	journals  map[string]stagedJournal
 	settings  map[string][]byte
+	dead      []*meeting.DeadLetter // added, in order
+	deadGone  map[uint64]bool
 }
 
 type userKey struct{ meetingID, user string }
 
 // stagedJournal is a journal of base, nil for none, with what was staged.
 type stagedJournal struct {
-	last  uint64
-	keep  bool
-	base  *journal
-	added []meeting.Event
+	last    uint64
+	targets []meeting.Delivery // replaced, never changed in place
+	base    *journal
+	added   []meeting.Event
 }
 
 type entry struct {
@@ -56,6 +58,7 @@ func Stage(s *State) *Overlay {
 		replicas: map[string][]entry{}, roll: map[string][]entry{},
 		meetingsN: map[string]int{}, peopleN: map[string]int{},
 		journals: map[string]stagedJournal{}, settings: map[string][]byte{},
+		deadGone: map[uint64]bool{},
 	}
 }
 
@@ -132,8 +135,8 @@ func (o *Overlay) PutMeeting(in *meeting.Meeting) *meeting.Meeting {
 	if m.ClientRequestToken != "" {
 		set(o, o.tokens, key, m)
 	}
-	if j, ok := o.journal(m.ID); ok && !j.keep && m.Notifications.Any() {
-		j.keep = true
+	if j, ok := o.journal(m.ID); ok && len(j.targets) == 0 {
+		j.targets = undelivered(m, j.last)
 		set(o, o.journals, m.ID, j)
 	}
 	o.write(meeting.Change{MeetingPut: m})
@@ -214,7 +217,7 @@ func (o *Overlay) journal(meetingID string) (j stagedJournal, ok bool) {
 		return j, true
 	}
 	if base := o.base.journals[meetingID]; base != nil {
-		return stagedJournal{last: base.last, keep: base.keep, base: base}, true
+		return stagedJournal{last: base.last, targets: base.targets, base: base}, true
 	}
 	return stagedJournal{}, false
 }
@@ -223,19 +226,51 @@ func (o *Overlay) journal(meetingID string) (j stagedJournal, ok bool) {
 func (o *Overlay) Emit(e meeting.Event) {
 	j, ok := o.journal(e.MeetingID)
 	if !ok {
-		if m, live := o.Meeting(e.MeetingID); live {
-			j.keep = m.Notifications.Any()
+		m, live := o.Meeting(e.MeetingID)
+		if !live {
+			return
 		}
+		j.targets = undelivered(m, 0)
 	}
 	j.last++
 	e.Number, e.At = j.last, e.At.UTC().Round(0)
-	if j.keep {
+	if len(j.targets) > 0 {
 		// Undoing goes back to the shorter slice; what lies behind its end is
 		// then overwritten.
 		j.added = append(j.added, e)
 	}
 	set(o, o.journals, e.MeetingID, j)
 	o.write(meeting.Change{Event: &e})
+}
+
+// SetDelivered implements meeting.Tx.
+func (o *Overlay) SetDelivered(meetingID string, to meeting.Target, through uint64) {
+	j, ok := o.journal(meetingID)
+	if !ok {
+		return
+	}
+	d := meeting.Delivery{Target: to, Through: min(through, j.last)}
+	j.targets, _ = advanced(j.targets, d)
+	set(o, o.journals, meetingID, j)
+	o.ops = append(o.ops, Op{Delivered: &Delivered{MeetingID: meetingID, Delivery: d}})
+}
+
+// PutDeadLetter implements meeting.Tx.
+func (o *Overlay) PutDeadLetter(d meeting.DeadLetter) {
+	old := o.dead
+	o.undo = append(o.undo, func() { o.dead = old })
+	d.Seq, d.At = o.nextSeq(), d.At.UTC().Round(0)
+	o.dead = append(o.dead, &d)
+	o.ops = append(o.ops, Op{DeadLetter: &d})
+}
+
+// DeleteDeadLetter implements meeting.Tx.
+func (o *Overlay) DeleteDeadLetter(seq uint64) {
+	if seq == 0 || o.deadGone[seq] {
+		return
+	}
+	set(o, o.deadGone, seq, true)
+	o.ops = append(o.ops, Op{DeadRemoved: seq})
 }
 
 // PutSetting implements meeting.Tx.
@@ -364,12 +399,56 @@ func (o *Overlay) Events(meetingID string, after uint64, limit int) []meeting.Ev
 	if !ok {
 		return nil
 	}
+	if len(staged.targets) > 0 {
+		after = max(after, floorOf(staged.targets))
+	}
 	var out []meeting.Event
 	if staged.base != nil {
 		out = staged.base.list(after, limit)
 	}
 	added := journal{events: staged.added}
 	return append(out, added.list(after, limit-len(out))...)
+}
+
+// Deliveries implements meeting.Reader.
+func (o *Overlay) Deliveries(meetingID string) []meeting.Delivery {
+	j, _ := o.journal(meetingID)
+	return lacking(j.targets, j.last)
+}
+
+// Undelivered implements meeting.Reader.
+func (o *Overlay) Undelivered() []string {
+	var list []string
+	for _, id := range o.base.Undelivered() {
+		if _, staged := o.journals[id]; !staged {
+			list = append(list, id)
+		}
+	}
+	for id, j := range o.journals {
+		if len(lacking(j.targets, j.last)) > 0 {
+			list = append(list, id)
+		}
+	}
+	return list
+}
+
+// DeadLetters implements meeting.Reader.
+func (o *Overlay) DeadLetters(after uint64, limit int) (out []meeting.DeadLetter) {
+	add := func(d *meeting.DeadLetter) {
+		if d.Seq > after && !o.deadGone[d.Seq] && len(out) < limit {
+			out = append(out, *d)
+		}
+	}
+	o.base.dead.each(after, func(_ uint64, d *meeting.DeadLetter) bool { add(d); return len(out) < limit })
+	for _, d := range o.dead {
+		add(d)
+	}
+	return out
+}
+
+// DeadLetterCount implements meeting.Reader.
+func (o *Overlay) DeadLetterCount() int {
+	return len(o.DeadLetters(0, o.base.dead.len()+len(o.dead)))
 }
 
 // Setting implements meeting.Reader.
@@ -383,6 +462,7 @@ func (o *Overlay) Setting(name string) ([]byte, bool) {
 func cloneMeeting(in *meeting.Meeting) *meeting.Meeting {
 	m := *in
 	m.TenantIDs, m.Tags = cloneList(m.TenantIDs), cloneList(m.Tags)
+	m.Notifications.Webhooks = cloneList(m.Notifications.Webhooks)
 	if m.Features != nil {
 		f := *m.Features
 		m.Features = &f

@@ -24,7 +24,7 @@ func everything() []Op {
 		ID: "m", Seq: 1, Account: "a", ControlRegion: "r", ClientRequestToken: "t", ExternalMeetingID: "«x»",
 		HostID: "h", MediaRegion: "mr", PrimaryMeetingID: "p", TenantIDs: []string{"1", "2"}, NetworkType: "n",
 		Features:      &meeting.Features{AudioEchoReduction: "e", VideoMaxResolution: "v", ContentMaxResolution: "c", AttendeeMaxCount: 7},
-		Notifications: meeting.Notifications{SNSTopicARN: "sns", SQSQueueARN: "sqs", LambdaFunctionARN: "lam"},
+		Notifications: meeting.Notifications{SNSTopicARN: "sns", SQSQueueARN: "sqs", LambdaFunctionARN: "lam", Webhooks: []string{"wh"}},
 		Tags:          []meeting.Tag{{Key: "k", Value: "v"}, {Key: "only"}}, CreatedAt: at,
 	}
 	a := &meeting.Attendee{
@@ -40,6 +40,10 @@ func everything() []Op {
 			ExternalMeetingID: "x", MediaRegion: "mr", AttendeeID: "a", ExternalUserID: "u", NetworkType: "Voip"}}},
 		{Setting: &Setting{Name: "s", Value: []byte{0, 255}}},
 		{Setting: &Setting{Name: "empty", Value: []byte{}}},
+		{Delivered: &Delivered{MeetingID: "m", Delivery: meeting.Delivery{Target: meeting.Target{Kind: meeting.TargetSQS, Address: "sqs"}, Through: 3}}},
+		{DeadLetter: &meeting.DeadLetter{Seq: 5, Target: meeting.Target{Kind: meeting.TargetSNS, Address: "sns"}, At: at, Attempts: 2,
+			Reason: "r", Event: meeting.Event{ID: "d", Number: 2, Type: meeting.EventMeetingEnded, At: at, MeetingID: "m"}}},
+		{DeadRemoved: 4},
 	}
 }
 
@@ -377,18 +381,31 @@ func TestSnapshotStaysAsItWas(t *testing.T) {
 	}
 }
 
-// TestEventsEnd keeps events for a day, and what tells of them as long.
+// TestEventsEnd keeps events until every target has them, however long that
+// takes, and what tells of them for a while more.
 func TestEventsEnd(t *testing.T) {
 	s := New()
 	s.Apply(everything())
 	s.Apply([]Op{{Change: meeting.Change{MeetingDeleted: &meeting.Meeting{ID: "m"}}}})
-	s.Prune(at.Add(EventRetention))
+	s.Prune(at.Add(1000 * time.Hour))
 	if n := len(s.Events("m", 0, 10)); n != 1 {
-		t.Errorf("after a day %d events are left, want 1", n)
+		t.Errorf("of an event that one target of three has, %d are left, want 1", n)
 	}
-	s.Prune(at.Add(EventRetention + 1))
-	if n := len(s.Events("m", 0, 10)); n != 0 || len(s.journals) != 0 {
-		t.Errorf("later %d events and %d journals are left", n, len(s.journals))
+	var ops []Op
+	for _, d := range s.Deliveries("m") {
+		ops = append(ops, Op{Delivered: &Delivered{"m", meeting.Delivery{Target: d.Target, Through: 3}}})
+	}
+	if len(ops) != 2 {
+		t.Errorf("%d targets lack the event, want 2", len(ops))
+	}
+	s.Apply(ops)
+	s.Prune(at.Add(LateWords))
+	if n := len(s.Events("m", 0, 10)); n != 0 || len(s.journals) != 1 {
+		t.Errorf("when all have it, %d events and %d journals are left, want 0 and 1", n, len(s.journals))
+	}
+	s.Prune(at.Add(LateWords + 1))
+	if len(s.journals) != 0 {
+		t.Errorf("later %d journals are left", len(s.journals))
 	}
 }
 

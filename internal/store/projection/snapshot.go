@@ -19,6 +19,7 @@ type Snapshot struct {
 	journals []wireJournal
 	events   [][]meeting.Event // as journals
 	settings []wireSetting
+	dead     []*meeting.DeadLetter
 }
 
 // Snapshot takes a snapshot. It is for the owner of the State, between commits.
@@ -32,12 +33,13 @@ func (s *State) Snapshot() *Snapshot {
 		out.people = append(out.people, a)
 	}
 	for id, j := range s.journals {
-		out.journals = append(out.journals, wireJournal{Meeting: id, Last: j.last, Keep: j.keep})
+		out.journals = append(out.journals, wireFromJournal(id, j))
 		out.events = append(out.events, slices.Clip(j.events))
 	}
 	for name, value := range s.settings {
 		out.settings = append(out.settings, wireSetting{Name: name, Value: value})
 	}
+	out.dead = s.dead.list(0, s.dead.len())
 	return out
 }
 
@@ -78,7 +80,8 @@ func joinOps(ops []json.RawMessage) json.RawMessage {
 }
 
 // ops lists the writes that make the state again, in an order that can be
-// applied: meetings, attendees, journals with their events, settings.
+// applied: meetings, attendees, journals with their events, settings,
+// dead letters.
 func (s *Snapshot) ops() iter.Seq[wireOp] {
 	sort.Slice(s.meetings, func(i, j int) bool { return s.meetings[i].Seq < s.meetings[j].Seq })
 	sort.Slice(s.people, func(i, j int) bool { return s.people[i].Seq < s.people[j].Seq })
@@ -111,6 +114,11 @@ func (s *Snapshot) ops() iter.Seq[wireOp] {
 				return
 			}
 		}
+		for _, d := range s.dead {
+			if !yield(wireOp{DeadLetter: wireFromDead(d)}) {
+				return
+			}
+		}
 	}
 }
 
@@ -127,15 +135,15 @@ func (s *State) LoadChunk(data []byte) error {
 			s.seq = max(s.seq, w.LastSeq)
 			switch op := fromWire(w); {
 			case w.Journal != nil:
-				s.journals[w.Journal.Meeting] = &journal{last: w.Journal.Last, keep: w.Journal.Keep}
+				s.journals[w.Journal.Meeting] = w.Journal.journal(s.rooms[w.Journal.Meeting])
 			case op.MeetingPut != nil:
 				s.putMeeting(op.MeetingPut)
 			case op.AttendeePut != nil:
 				s.putAttendee(op.AttendeePut)
 			case op.Event != nil:
 				s.addEvent(*op.Event)
-			case op.Setting != nil:
-				s.settings[op.Setting.Name] = op.Setting.Value
+			default:
+				s.note(op)
 			}
 		}
 	}
@@ -148,7 +156,7 @@ func (s *State) Replace(other *State) {
 	defer s.mu.Unlock()
 	s.seq, s.rooms, s.people, s.tokens = other.seq, other.rooms, other.people, other.tokens
 	s.accounts, s.replicas = other.accounts, other.replicas
-	s.journals, s.settings = other.journals, other.settings
+	s.journals, s.settings, s.dead = other.journals, other.settings, other.dead
 }
 
 // Len is how many meetings and attendees there are.

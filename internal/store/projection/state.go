@@ -13,14 +13,24 @@ import (
 	"belfry/internal/meeting"
 )
 
-// EventRetention is how long an event waits for delivery before it is dropped.
-const EventRetention = 24 * time.Hour
+// LateWords is how long after its last event a meeting that is gone, and whose
+// events are delivered, is remembered for what may still be said of it.
+const LateWords = time.Hour
 
-// Op is one write of a commit: a Change that watchers are told of, or a
-// setting.
+// Op is one write of a commit: a Change that watchers are told of, or another
+// member.
 type Op struct {
 	meeting.Change
-	Setting *Setting
+	Setting     *Setting
+	Delivered   *Delivered
+	DeadLetter  *meeting.DeadLetter
+	DeadRemoved uint64 // Seq
+}
+
+// Delivered is the progress of one target with one meeting.
+type Delivered struct {
+	MeetingID string
+	meeting.Delivery
 }
 
 // Setting is a named value.
@@ -42,6 +52,7 @@ type State struct {
 	replicas map[string]*index[meeting.Meeting]
 	journals map[string]*journal
 	settings map[string][]byte
+	dead     index[meeting.DeadLetter]
 }
 
 type tokenKey struct{ account, token string }
@@ -56,9 +67,10 @@ type room struct {
 // journal is the events of one meeting. It outlives the meeting when there is
 // somebody to deliver them to.
 type journal struct {
-	last   uint64 // the last Number given
-	keep   bool
-	events []meeting.Event
+	last    uint64    // the last Number given
+	at      time.Time // when the last event was
+	targets []meeting.Delivery
+	events  []meeting.Event // that not every target has
 }
 
 // New returns an empty State.
@@ -103,15 +115,30 @@ func (s *State) Apply(ops []Op) meeting.Commit {
 			}
 		case ch.Event != nil:
 			s.addEvent(*ch.Event)
-		case op.Setting != nil:
-			s.settings[op.Setting.Name] = op.Setting.Value
-			continue
 		default:
+			s.note(op)
 			continue
 		}
 		c.Changes = append(c.Changes, ch)
 	}
 	return c
+}
+
+// note takes a write that watchers are not told of.
+func (s *State) note(op Op) {
+	switch {
+	case op.Setting != nil:
+		s.settings[op.Setting.Name] = op.Setting.Value
+	case op.Delivered != nil:
+		if j := s.journals[op.Delivered.MeetingID]; j != nil {
+			j.delivered(op.Delivered.Delivery)
+		}
+	case op.DeadLetter != nil:
+		s.seq = max(s.seq, op.DeadLetter.Seq)
+		s.dead.put(op.DeadLetter.Seq, op.DeadLetter)
+	case op.DeadRemoved != 0:
+		s.dead.remove(op.DeadRemoved)
+	}
 }
 
 func (s *State) putMeeting(m *meeting.Meeting) {
@@ -129,8 +156,8 @@ func (s *State) putMeeting(m *meeting.Meeting) {
 	if m.PrimaryMeetingID != "" {
 		indexFor(s.replicas, m.PrimaryMeetingID).put(m.Seq, m)
 	}
-	if j := s.journals[m.ID]; j != nil && m.Notifications.Any() {
-		j.keep = true
+	if j := s.journals[m.ID]; j != nil && len(j.targets) == 0 {
+		j.targets = undelivered(m, j.last)
 	}
 }
 
@@ -167,7 +194,7 @@ func (s *State) deleteMeeting(id string) *meeting.Meeting {
 	delete(s.tokens, tokenKey{m.Account, m.ClientRequestToken})
 	dropFrom(s.accounts, m.Account, m.Seq)
 	dropFrom(s.replicas, m.PrimaryMeetingID, m.Seq)
-	if j := s.journals[id]; j != nil && !j.keep {
+	if j := s.journals[id]; j != nil && len(j.targets) == 0 {
 		delete(s.journals, id)
 	}
 	return m
@@ -206,28 +233,79 @@ func (s *State) addEvent(e meeting.Event) {
 		if r == nil {
 			return // a late word about a meeting that nobody listens to
 		}
-		j = &journal{keep: r.meeting.Notifications.Any()}
+		j = &journal{targets: undelivered(r.meeting, 0)}
 		s.journals[e.MeetingID] = j
 	}
 	j.last = max(j.last, e.Number)
-	if j.keep {
-		j.prune(e.At.Add(-EventRetention))
+	if e.At.After(j.at) {
+		j.at = e.At
+	}
+	if len(j.targets) > 0 {
 		j.events = append(j.events, e)
 	}
 }
 
-func (j *journal) prune(before time.Time) {
-	n := 0
-	for n < len(j.events) && j.events[n].At.Before(before) {
-		n++
+// undelivered is the targets of m, which get what comes after a Number.
+func undelivered(m *meeting.Meeting, through uint64) (list []meeting.Delivery) {
+	for _, t := range m.Notifications.Targets() {
+		list = append(list, meeting.Delivery{Target: t, Through: through})
 	}
-	if n > 0 {
-		j.events = append([]meeting.Event(nil), j.events[n:]...)
+	return list
+}
+
+// advanced is list with the progress of one target, and the Number up to which
+// all of them are.
+func advanced(list []meeting.Delivery, d meeting.Delivery) (out []meeting.Delivery, floor uint64) {
+	out = slices.Clone(list)
+	for i := range out {
+		if out[i].Target == d.Target {
+			out[i].Through = max(out[i].Through, d.Through)
+		}
+	}
+	return out, floorOf(out)
+}
+
+func floorOf(list []meeting.Delivery) uint64 {
+	floor := ^uint64(0)
+	for _, d := range list {
+		floor = min(floor, d.Through)
+	}
+	return floor
+}
+
+// lacking lists the targets that do not have all up to last.
+func lacking(list []meeting.Delivery, last uint64) (out []meeting.Delivery) {
+	for _, d := range list {
+		if d.Through < last {
+			out = append(out, d)
+		}
+	}
+	return out
+}
+
+// delivered drops what nobody waits for any more. A snapshot may share the
+// events, so they are never changed in place.
+func (j *journal) delivered(d meeting.Delivery) {
+	var floor uint64
+	j.targets, floor = advanced(j.targets, d)
+	n := j.position(floor)
+	switch {
+	case n == len(j.events):
+		j.events = nil
+	case n > len(j.events)/2:
+		j.events = slices.Clone(j.events[n:])
+	default:
+		j.events = j.events[n:]
 	}
 }
 
+// position is where the first event after a Number is or would be.
+func (j *journal) position(after uint64) int {
+	return sort.Search(len(j.events), func(i int) bool { return j.events[i].Number > after })
+}
+
 func (j *journal) list(after uint64, limit int) []meeting.Event {
-	i := sort.Search(len(j.events), func(i int) bool { return j.events[i].Number > after })
+	i := j.position(after)
 	n := min(max(limit, 0), len(j.events)-i)
 	if n == 0 {
 		return nil
@@ -235,13 +313,12 @@ func (j *journal) list(after uint64, limit int) []meeting.Event {
 	return slices.Clone(j.events[i : i+n])
 }
 
-// Prune drops the events that have waited longer than EventRetention.
+// Prune forgets the meetings that are gone, delivered and old.
 func (s *State) Prune(now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for id, j := range s.journals {
-		j.prune(now.Add(-EventRetention))
-		if len(j.events) == 0 && s.rooms[id] == nil {
+		if len(j.events) == 0 && s.rooms[id] == nil && now.Sub(j.at) > LateWords {
 			delete(s.journals, id)
 		}
 	}
@@ -328,6 +405,41 @@ func (s *State) Events(meetingID string, after uint64, limit int) []meeting.Even
 	}
 	return j.list(after, limit)
 }
+
+// Deliveries implements meeting.Reader.
+func (s *State) Deliveries(meetingID string) []meeting.Delivery {
+	j := s.journals[meetingID]
+	if j == nil {
+		return nil
+	}
+	return lacking(j.targets, j.last)
+}
+
+// Undelivered implements meeting.Reader.
+func (s *State) Undelivered() []string {
+	var list []string
+	for id, j := range s.journals {
+		if len(j.events) > 0 {
+			list = append(list, id)
+		}
+	}
+	return list
+}
+
+// DeadLetters implements meeting.Reader.
+func (s *State) DeadLetters(after uint64, limit int) []meeting.DeadLetter {
+	return values(s.dead.list(after, limit))
+}
+
+func values[T any](in []*T) (out []T) {
+	for _, v := range in {
+		out = append(out, *v)
+	}
+	return out
+}
+
+// DeadLetterCount implements meeting.Reader.
+func (s *State) DeadLetterCount() int { return s.dead.len() }
 
 // Setting implements meeting.Reader.
 func (s *State) Setting(name string) ([]byte, bool) {

@@ -212,6 +212,114 @@ func testEvents(t *testing.T, o Opener) {
 	})
 }
 
+// The targets of fullMeeting that get events.
+var (
+	sqsTarget = meeting.Target{Kind: meeting.TargetSQS, Address: "arn:sqs"}
+	snsTarget = meeting.Target{Kind: meeting.TargetSNS, Address: "arn:sns"}
+)
+
+// testDeliveries moves two targets along at their own pace.
+func testDeliveries(t *testing.T, o Opener) {
+	s := open(t, o)
+	room := id('m', 1)
+	numbers := func(r meeting.Reader) (out []uint64) {
+		for _, e := range r.Events(room, 0, 10) {
+			out = append(out, e.Number)
+		}
+		return out
+	}
+	everywhere(t, s, func(tx meeting.Tx) {
+		tx.PutMeeting(fullMeeting(1))
+		tx.PutMeeting(newMeeting(2))
+		for range 4 {
+			tx.Emit(meeting.Event{MeetingID: room, At: epoch})
+			tx.Emit(meeting.Event{MeetingID: id('m', 2), At: epoch})
+		}
+		tx.Emit(meeting.Event{MeetingID: id('m', 3), At: epoch}) // of no meeting at all
+	}, func(t *testing.T, r meeting.Reader) {
+		equal(t, "undelivered", r.Undelivered(), []string{room})
+		equal(t, "deliveries", r.Deliveries(room), []meeting.Delivery{{Target: sqsTarget}, {Target: snsTarget}})
+		equal(t, "of a meeting without target", len(r.Deliveries(id('m', 2))), 0)
+	})
+	everywhere(t, s, func(tx meeting.Tx) { tx.SetDelivered(room, sqsTarget, 3) }, func(t *testing.T, r meeting.Reader) {
+		equal(t, "events that one target has", numbers(r), []uint64{1, 2, 3, 4})
+		equal(t, "deliveries", r.Deliveries(room), []meeting.Delivery{{Target: sqsTarget, Through: 3}, {Target: snsTarget}})
+	})
+	everywhere(t, s, func(tx meeting.Tx) {
+		tx.SetDelivered(room, sqsTarget, 1) // never back
+		tx.SetDelivered(room, snsTarget, 2)
+		tx.SetDelivered(room, meeting.Target{Kind: meeting.TargetWebhook, Address: "nobody"}, 9)
+	}, func(t *testing.T, r meeting.Reader) {
+		equal(t, "events that both have are gone", numbers(r), []uint64{3, 4})
+		equal(t, "deliveries", r.Deliveries(room), []meeting.Delivery{{Target: sqsTarget, Through: 3}, {Target: snsTarget, Through: 2}})
+	})
+	everywhere(t, s, func(tx meeting.Tx) {
+		tx.DeleteMeeting(room)
+		tx.SetDelivered(room, sqsTarget, 4)
+		tx.SetDelivered(room, snsTarget, 99) // more than there is
+	}, func(t *testing.T, r meeting.Reader) {
+		equal(t, "events", len(r.Events(room, 0, 10)), 0)
+		equal(t, "undelivered", len(r.Undelivered()), 0)
+	})
+	everywhere(t, s, func(tx meeting.Tx) { tx.Emit(meeting.Event{MeetingID: room, At: epoch}) }, func(t *testing.T, r meeting.Reader) {
+		equal(t, "a late word", numbers(r), []uint64{5})
+		equal(t, "deliveries of it", r.Deliveries(room), []meeting.Delivery{{Target: sqsTarget, Through: 4}, {Target: snsTarget, Through: 4}})
+	})
+}
+
+func deadLetter(n int) meeting.DeadLetter {
+	return meeting.DeadLetter{Target: sqsTarget, At: epoch, Attempts: n, Reason: "no such queue",
+		Event: meeting.Event{ID: fmt.Sprint("e", n), Number: uint64(n), Type: meeting.EventMeetingEnded, At: epoch, MeetingID: "m"}}
+}
+
+// deadLetters is all of them without the Seqs, which must rise.
+func deadLetters(r meeting.Reader) []meeting.DeadLetter {
+	list := r.DeadLetters(0, 1000)
+	for i := range list {
+		if i > 0 && list[i].Seq <= list[i-1].Seq {
+			panic("dead letters are not in the order of Seq")
+		}
+	}
+	for i := range list {
+		list[i].Seq = 0
+	}
+	return list
+}
+
+func testDeadLetters(t *testing.T, o Opener) {
+	s := open(t, o)
+	everywhere(t, s, func(tx meeting.Tx) {
+		for n := range 4 {
+			tx.PutDeadLetter(deadLetter(n))
+		}
+	}, func(t *testing.T, r meeting.Reader) {
+		equal(t, "count", r.DeadLetterCount(), 4)
+		first := r.DeadLetters(0, 2)
+		equal(t, "page", len(first), 2)
+		equal(t, "next page", len(r.DeadLetters(first[1].Seq, 10)), 2)
+	})
+	everywhere(t, s, func(tx meeting.Tx) {
+		tx.PutDeadLetter(deadLetter(4))
+		list := tx.DeadLetters(0, 10)
+		if len(list) > 4 {
+			tx.DeleteDeadLetter(list[0].Seq)
+			tx.DeleteDeadLetter(list[0].Seq)
+			tx.DeleteDeadLetter(list[4].Seq)
+		}
+	}, func(t *testing.T, r meeting.Reader) {
+		equal(t, "left", deadLetters(r), []meeting.DeadLetter{deadLetter(1), deadLetter(2), deadLetter(3)})
+		equal(t, "count", r.DeadLetterCount(), 3)
+	})
+	failed := errors.New("failed")
+	err := s.Update(context.Background(), func(tx meeting.Tx) error {
+		tx.PutDeadLetter(deadLetter(9))
+		tx.DeleteDeadLetter(tx.DeadLetters(0, 1)[0].Seq)
+		return failed
+	})
+	equal(t, "error", errors.Is(err, failed), true)
+	view(t, s, func(r meeting.Reader) { equal(t, "after a failure", r.DeadLetterCount(), 3) })
+}
+
 func testSettings(t *testing.T, o Opener) {
 	s := open(t, o)
 	value := []byte{0, 1, 255}

@@ -166,7 +166,7 @@ func (w *world) step(m *model, tx meeting.Tx, n int) {
 		gone := w.attendeeID(which, person)
 		tx.DeleteAttendee(room, gone)
 		m.attendees = slices.DeleteFunc(m.attendees, func(x *meeting.Attendee) bool { return x.ID == gone })
-	case 6: // an event, or a setting
+	case 6: // an event, its delivery, or a setting
 		if tag == 0 {
 			name := fmt.Sprint("setting-", w.run, "-", person)
 			tx.PutSetting(name, []byte{byte(which)})
@@ -175,6 +175,15 @@ func (w *world) step(m *model, tx meeting.Tx, n int) {
 		}
 		// A late word is kept only for a meeting that had somebody to tell.
 		if which%2 != 0 || m.meeting(room) == nil && m.numbers[room] == 0 {
+			return
+		}
+		if tag == 1 && person == 0 {
+			through := m.numbers[room] / 2
+			tx.SetDelivered(room, meeting.Target{Kind: meeting.TargetSNS, Address: "arn"}, through)
+			m.events[room] = slices.DeleteFunc(m.events[room], func(e meeting.Event) bool { return e.Number <= through })
+			if len(m.events[room]) == 0 {
+				delete(m.events, room)
+			}
 			return
 		}
 		m.numbers[room]++
@@ -219,6 +228,8 @@ func (w *world) compare(t reporter, r meeting.Reader) {
 			equal(t, "AttendeeByUser", a, want)
 		}
 		equal(t, "Events", r.Events(room, 0, 1000), m.events[room])
+		equal(t, "Undelivered", slices.Contains(r.Undelivered(), room), len(m.events[room]) > 0)
+		equal(t, "Deliveries", len(r.Deliveries(room)) == 1, len(m.events[room]) > 0)
 	}
 	for n := range 2 {
 		var list []*meeting.Meeting
@@ -266,8 +277,12 @@ func testReopen(t *testing.T, o Opener) {
 		tx.PutMeeting(newMeeting(2))
 		tx.Emit(meeting.Event{ID: "e", MeetingID: id('m', 1), Type: meeting.EventMeetingStarted, At: epoch})
 		tx.PutSetting("key", []byte("value"))
+		tx.SetDelivered(id('m', 1), sqsTarget, 1)
+		tx.PutDeadLetter(deadLetter(1))
+		tx.PutDeadLetter(deadLetter(2))
 	})
 	update(t, s, func(tx meeting.Tx) {
+		tx.DeleteDeadLetter(tx.DeadLetters(0, 1)[0].Seq)
 		tx.DeleteAttendee(id('m', 1), id('a', 2))
 		tx.DeleteMeeting(id('m', 2))
 	})
@@ -283,6 +298,8 @@ func testReopen(t *testing.T, o Opener) {
 			equal(t, "events", len(r.Events(id('m', 1), 0, 10)), 1)
 			v, _ := r.Setting("key")
 			equal(t, "setting", string(v), "value")
+			equal(t, "deliveries", r.Deliveries(id('m', 1)), []meeting.Delivery{{Target: snsTarget}})
+			equal(t, "dead letters", deadLetters(r), []meeting.DeadLetter{deadLetter(2)})
 		})
 	}
 	update(t, s, func(tx meeting.Tx) {

@@ -29,6 +29,8 @@ func Run(t *testing.T, o Opener) {
 		"Meetings":          testMeetings,
 		"Attendees":         testAttendees,
 		"Events":            testEvents,
+		"Deliveries":        testDeliveries,
+		"DeadLetters":       testDeadLetters,
 		"Settings":          testSettings,
 		"StagedReads":       testStagedReads,
 		"Atomic":            testAtomic,
