@@ -31,6 +31,7 @@ import (
 // Meetings is the domain as this package needs it; *meeting.Service is one.
 type Meetings interface {
 	CreateMeeting(ctx context.Context, account string, in meeting.NewMeeting) (*meeting.Meeting, error)
+	CreateMeetingWithAttendees(ctx context.Context, account string, in meeting.NewMeeting, attendees []meeting.NewAttendee) (*meeting.Meeting, []*meeting.Attendee, []meeting.AttendeeError, error)
 	GetMeeting(ctx context.Context, account, meetingID string) (*meeting.Meeting, error)
 	ListMeetings(ctx context.Context, account string, page meeting.Page) (items []*meeting.Meeting, next string, err error)
 	DeleteMeeting(ctx context.Context, account, meetingID string) error

@@ -6,6 +6,7 @@ import "net/http"
 // others, put it here, and take it out of notServed.
 var operations = []*operation{
 	createMeeting,
+	createMeetingWithAttendees,
 	getMeeting,
 	listMeetings,
 	deleteMeeting,
@@ -19,7 +20,6 @@ var operations = []*operation{
 // notServed lists operations of the APIs that are known by name only: the
 // answer says so, instead of calling them unknown.
 var notServed = []*operation{
-	{name: "CreateMeetingWithAttendees", method: http.MethodPost, path: "/meetings", marker: "create-attendees"},
 	{name: "UpdateAttendeeCapabilities", method: http.MethodPut, path: "/meetings/{MeetingId}/attendees/{AttendeeId}/capabilities", only: Meetings2021},
 	{name: "BatchUpdateAttendeeCapabilitiesExcept", method: http.MethodPut, path: "/meetings/{MeetingId}/attendees/capabilities", marker: "batch-update-except", only: Meetings2021},
 	{name: "StartMeetingTranscription", method: http.MethodPost, path: "/meetings/{MeetingId}/transcription", marker: "start"},

@@ -70,7 +70,6 @@ func TestRoutingErrors(t *testing.T) {
 		s.refused(a, 404, "UnknownOperationException", "")
 	}
 	for path, name := range map[string]string{
-		"POST /meetings?operation=create-attendees":                                                           "CreateMeetingWithAttendees",
 		"PUT /meetings/" + room + "/attendees/" + unknownGUID + "/capabilities":                               "UpdateAttendeeCapabilities",
 		"PUT /meetings/" + room + "/attendees/capabilities?operation=batch-update-except":                     "BatchUpdateAttendeeCapabilitiesExcept",
 		"POST /meetings/" + room + "/transcription?operation=stop":                                            "StopMeetingTranscription",

@@ -37,25 +37,30 @@ func (s *Service) BatchCreateAttendee(ctx context.Context, account, meetingID st
 	var made []*Attendee
 	var failed []AttendeeError
 	err := s.store.Update(ctx, func(tx Tx) error {
-		made, failed = nil, nil
 		m, err := find(tx, account, meetingID)
 		if err != nil {
 			return err
 		}
-		for _, one := range in {
-			a, err := s.addAttendee(tx, m, one, now)
-			if err != nil {
-				failed = append(failed, AttendeeError{ExternalUserID: one.ExternalUserID, Code: CodeOf(err), Message: MessageOf(err)})
-				continue
-			}
-			made = append(made, a)
-		}
+		made, failed = s.addAttendees(tx, m, in, now)
 		return nil
 	})
 	if err != nil {
 		return nil, nil, err
 	}
 	return made, failed, nil
+}
+
+// addAttendees makes those that keep the rules and tells of the others.
+func (s *Service) addAttendees(tx Tx, m *Meeting, in []NewAttendee, now time.Time) (made []*Attendee, failed []AttendeeError) {
+	for _, one := range in {
+		a, err := s.addAttendee(tx, m, one, now)
+		if err != nil {
+			failed = append(failed, AttendeeError{ExternalUserID: one.ExternalUserID, Code: CodeOf(err), Message: MessageOf(err)})
+			continue
+		}
+		made = append(made, a)
+	}
+	return made, failed
 }
 
 // addAttendee makes one attendee of m, or finds it. Refused, it wrote nothing.

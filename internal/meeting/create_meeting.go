@@ -9,6 +9,40 @@ import (
 // with the same ClientRequestToken, whatever else was asked for. A rule that is
 // broken is CodeBadRequest, a replica too many CodeLimitExceeded.
 func (s *Service) CreateMeeting(ctx context.Context, account string, in NewMeeting) (*Meeting, error) {
+	m, _, _, err := s.createMeeting(ctx, account, in, nil)
+	return m, err
+}
+
+// CreateMeetingWithAttendees is CreateMeeting and BatchCreateAttendee, of up to
+// 20, in one step. A live meeting with the same ClientRequestToken is given the
+// attendees that it does not have.
+func (s *Service) CreateMeetingWithAttendees(ctx context.Context, account string, in NewMeeting, attendees []NewAttendee) (*Meeting, []*Attendee, []AttendeeError, error) {
+	if len(attendees) > maxAttendeesAtCreation {
+		return nil, nil, nil, Errorf(CodeBadRequest, "Attendees must have %d members or fewer", maxAttendeesAtCreation)
+	}
+	return s.createMeeting(ctx, account, in, attendees)
+}
+
+func (s *Service) createMeeting(ctx context.Context, account string, in NewMeeting, attendees []NewAttendee) (out *Meeting, made []*Attendee, failed []AttendeeError, err error) {
+	m, err := s.newMeeting(account, in)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	err = s.store.Update(ctx, func(tx Tx) (err error) {
+		if out, err = putMeeting(tx, m); err != nil {
+			return err
+		}
+		made, failed = s.addAttendees(tx, out, attendees, m.CreatedAt)
+		return nil
+	})
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	return out, made, failed, nil
+}
+
+// newMeeting holds what is asked for to the rules that need no store.
+func (s *Service) newMeeting(account string, in NewMeeting) (*Meeting, error) {
 	region, err := s.mediaRegion(in.MediaRegion)
 	if err != nil {
 		return nil, err
@@ -21,7 +55,7 @@ func (s *Service) CreateMeeting(ctx context.Context, account string, in NewMeeti
 	if err := in.Features.validate(); err != nil {
 		return nil, err
 	}
-	m := &Meeting{
+	return &Meeting{
 		ID:                 newUUID(),
 		Account:            account,
 		ControlRegion:      in.ControlRegion,
@@ -36,27 +70,23 @@ func (s *Service) CreateMeeting(ctx context.Context, account string, in NewMeeti
 		Notifications:      in.Notifications,
 		Tags:               in.Tags,
 		CreatedAt:          s.opt.Now(),
-	}
-	var out *Meeting
-	err = s.store.Update(ctx, func(tx Tx) error {
-		if m.ClientRequestToken != "" {
-			if live, ok := tx.MeetingByToken(account, m.ClientRequestToken); ok {
-				out = live
-				return nil
-			}
+	}, nil
+}
+
+// putMeeting writes m, or finds the live meeting with its token.
+func putMeeting(tx Tx, m *Meeting) (*Meeting, error) {
+	if m.ClientRequestToken != "" {
+		if live, ok := tx.MeetingByToken(m.Account, m.ClientRequestToken); ok {
+			return live, nil
 		}
-		if m.PrimaryMeetingID != "" {
-			if err := mayReplicate(tx, account, m.PrimaryMeetingID); err != nil {
-				return err
-			}
-		}
-		out = tx.PutMeeting(m)
-		tx.Emit(event(EventMeetingStarted, out, nil, m.CreatedAt))
-		return nil
-	})
-	if err != nil {
-		return nil, err
 	}
+	if m.PrimaryMeetingID != "" {
+		if err := mayReplicate(tx, m.Account, m.PrimaryMeetingID); err != nil {
+			return nil, err
+		}
+	}
+	out := tx.PutMeeting(m)
+	tx.Emit(event(EventMeetingStarted, out, nil, m.CreatedAt))
 	return out, nil
 }
 

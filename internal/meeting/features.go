@@ -3,10 +3,11 @@ package meeting
 // The caps of one meeting (AttendeeMax; the lower one with FHD video or UHD
 // content) and of the replicas of one primary.
 const (
-	maxAttendees         = 250
-	maxAttendeesHighRes  = 25
-	maxReplicas          = 4
-	maxAttendeesPerBatch = 100
+	maxAttendees           = 250
+	maxAttendeesHighRes    = 25
+	maxReplicas            = 4
+	maxAttendeesPerBatch   = 100
+	maxAttendeesAtCreation = 20
 )
 
 // validate holds the features to what MeetingFeaturesConfiguration allows.

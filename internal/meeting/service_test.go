@@ -331,6 +331,30 @@ func TestBatchCreateAttendee(t *testing.T) {
 	h.attendee(t, m.ID, "fay") // there is a place again
 }
 
+// TestCreateMeetingWithAttendees makes all in one step, or nothing.
+func TestCreateMeetingWithAttendees(t *testing.T) {
+	h := newHouse(t, meeting.ServiceOptions{})
+	var commits int
+	defer h.store.Watch(func(meeting.Commit) { commits++ })()
+	in := meeting.NewMeeting{ClientRequestToken: "m", Features: &meeting.Features{AttendeeMaxCount: 2}}
+	people := []meeting.NewAttendee{{ExternalUserID: "ann"}, {ExternalUserID: "bob"}, {ExternalUserID: "cid"}}
+	m, made, failed, err := h.CreateMeetingWithAttendees(ctx, account, in, people)
+	if err != nil || len(made) != 2 || len(failed) != 1 || failed[0].Code != meeting.CodeLimitExceeded || commits != 1 {
+		t.Fatalf("made %v, failed %v, %v, in %d commits", made, failed, err, commits)
+	}
+	again, same, _, err := h.CreateMeetingWithAttendees(ctx, account, in, people[:1])
+	if err != nil || again.ID != m.ID || same[0].ID != made[0].ID {
+		t.Errorf("again: %v, %v, %v", again, same, err)
+	}
+	if started, added := h.told(meeting.EventMeetingStarted), h.told(meeting.EventAttendeeAdded); started != 1 || added != 2 {
+		t.Errorf("the events tell of %d meetings and %d attendees", started, added)
+	}
+	_, _, _, err = h.CreateMeetingWithAttendees(ctx, account, meeting.NewMeeting{}, make([]meeting.NewAttendee, 21))
+	wantCode(t, "21 attendees", err, meeting.CodeBadRequest)
+	_, _, _, err = h.CreateMeetingWithAttendees(ctx, account, meeting.NewMeeting{MediaRegion: "mars-1"}, people)
+	wantCode(t, "a bad region", err, meeting.CodeBadRequest)
+}
+
 func TestAuthenticate(t *testing.T) {
 	h := newHouse(t, meeting.ServiceOptions{})
 	m, elsewhere := h.meeting(t, "m"), h.meeting(t, "elsewhere")

@@ -73,6 +73,7 @@ func TestLifeOfAMeeting(t *testing.T) {
 			l.meetings()
 			l.attendees()
 			l.fullMeeting()
+			l.withAttendees()
 			l.refusals()
 		})
 	}
@@ -249,6 +250,34 @@ func (l life) fullMeeting() {
 			l.Errorf("entry %d of Errors is %v", i, e)
 		}
 	}
+	l.do("DeleteMeeting", map[string]any{"MeetingId": id})
+}
+
+// withAttendees makes a meeting and its attendees in one call.
+func (l life) withAttendees() {
+	l.Helper()
+	most := 20
+	if l.api == "chime" {
+		most = 10
+	}
+	params := map[string]any{
+		"ClientRequestToken": uuid.NewString(), "ExternalMeetingId": "room", "MediaRegion": "us-east-1", "Attendees": people(0)[:most],
+	}
+	result := l.do("CreateMeetingWithAttendees", params)
+	id := object(result["Meeting"])["MeetingId"]
+	if n, failed := len(list(result["Attendees"])), list(result["Errors"]); n != most || len(failed) != 0 {
+		l.Errorf("%d attendees, with the errors %v", n, failed)
+	}
+	params["Attendees"] = people(most - 1)[:2]
+	again := l.do("CreateMeetingWithAttendees", params)
+	if object(again["Meeting"])["MeetingId"] != id {
+		l.Error("the same ClientRequestToken made another meeting")
+	}
+	if all := list(l.do("ListAttendees", map[string]any{"MeetingId": id})["Attendees"]); len(all) != most+1 {
+		l.Errorf("the meeting has %d attendees, want %d", len(all), most+1)
+	}
+	params["Attendees"] = people(0)[:21]
+	l.refused("CreateMeetingWithAttendees", params, 400, "ValidationException", "attendees")
 	l.do("DeleteMeeting", map[string]any{"MeetingId": id})
 }
 
