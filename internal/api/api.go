@@ -40,6 +40,8 @@ type Meetings interface {
 	GetAttendee(ctx context.Context, account, meetingID, attendeeID string) (*meeting.Attendee, error)
 	ListAttendees(ctx context.Context, account, meetingID string, page meeting.Page) (items []*meeting.Attendee, next string, err error)
 	DeleteAttendee(ctx context.Context, account, meetingID, attendeeID string) error
+	UpdateAttendeeCapabilities(ctx context.Context, account, meetingID, attendeeID string, to meeting.Capabilities) (*meeting.Attendee, error)
+	BatchUpdateAttendeeCapabilitiesExcept(ctx context.Context, account, meetingID string, except []string, to meeting.Capabilities) error
 }
 
 // Options are the parts of a Handler. Meetings, Keys and Endpoints must be set.

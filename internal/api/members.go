@@ -126,8 +126,8 @@ func (c *call) features() *meeting.Features {
 }
 
 // capabilities reads Capabilities, in which all three members are required.
-func capabilities(r restjson.Reader) *meeting.Capabilities {
-	in, ok := r.Object("Capabilities")
+func capabilities(r restjson.Reader, rules ...restjson.Rule) *meeting.Capabilities {
+	in, ok := r.Object("Capabilities", rules...)
 	if !ok {
 		return nil
 	}

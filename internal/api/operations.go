@@ -15,13 +15,13 @@ var operations = []*operation{
 	getAttendee,
 	listAttendees,
 	deleteAttendee,
+	updateAttendeeCapabilities,
+	batchUpdateAttendeeCapabilitiesExcept,
 }
 
 // notServed lists operations of the APIs that are known by name only: the
 // answer says so, instead of calling them unknown.
 var notServed = []*operation{
-	{name: "UpdateAttendeeCapabilities", method: http.MethodPut, path: "/meetings/{MeetingId}/attendees/{AttendeeId}/capabilities", only: Meetings2021},
-	{name: "BatchUpdateAttendeeCapabilitiesExcept", method: http.MethodPut, path: "/meetings/{MeetingId}/attendees/capabilities", marker: "batch-update-except", only: Meetings2021},
 	{name: "StartMeetingTranscription", method: http.MethodPost, path: "/meetings/{MeetingId}/transcription", marker: "start"},
 	{name: "StopMeetingTranscription", method: http.MethodPost, path: "/meetings/{MeetingId}/transcription", marker: "stop"},
 	{name: "TagMeeting", method: http.MethodPost, path: "/meetings/{MeetingId}/tags", marker: "add", only: Chime2018},

@@ -70,8 +70,6 @@ func TestRoutingErrors(t *testing.T) {
 		s.refused(a, 404, "UnknownOperationException", "")
 	}
 	for path, name := range map[string]string{
-		"PUT /meetings/" + room + "/attendees/" + unknownGUID + "/capabilities":                               "UpdateAttendeeCapabilities",
-		"PUT /meetings/" + room + "/attendees/capabilities?operation=batch-update-except":                     "BatchUpdateAttendeeCapabilitiesExcept",
 		"POST /meetings/" + room + "/transcription?operation=stop":                                            "StopMeetingTranscription",
 		"POST /meetings/" + room + "/attendees/" + unknownGUID + "/tags?operation=add":                        "TagAttendee",
 		"POST /tags?operation=tag-resource":                                                                   "TagResource",

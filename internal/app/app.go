@@ -223,7 +223,7 @@ func (s *Server) startSignaling(service *meeting.Service, store meeting.Store, c
 		},
 		Timings: signaling.Timings{Grace: s.cfg.DropAfter},
 	})
-	// A deletion ends sessions before the API has answered it.
+	// A change reaches sessions before the API has answered it.
 	unwatch := store.Watch(func(c meeting.Commit) {
 		for _, change := range c.Changes {
 			switch {
@@ -231,6 +231,8 @@ func (s *Server) startSignaling(service *meeting.Service, store meeting.Store, c
 				sockets.MeetingEnded(change.MeetingDeleted.ID)
 			case change.AttendeeDeleted != nil:
 				sockets.AttendeeDeleted(change.AttendeeDeleted.MeetingID, change.AttendeeDeleted.ID)
+			case change.AttendeeUpdated != nil:
+				sockets.CapabilitiesChanged(change.AttendeeUpdated)
 			}
 		}
 	})

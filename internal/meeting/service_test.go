@@ -244,8 +244,15 @@ func TestSomebodyElsesMeeting(t *testing.T) {
 			_, _, err := h.BatchCreateAttendee(ctx, ac, id, []meeting.NewAttendee{{ExternalUserID: "bob"}})
 			return err
 		},
-		"GetAttendee":    func(ac, id string) error { _, err := h.GetAttendee(ctx, ac, id, a.ID); return err },
-		"ListAttendees":  func(ac, id string) error { _, _, err := h.ListAttendees(ctx, ac, id, meeting.Page{}); return err },
+		"GetAttendee":   func(ac, id string) error { _, err := h.GetAttendee(ctx, ac, id, a.ID); return err },
+		"ListAttendees": func(ac, id string) error { _, _, err := h.ListAttendees(ctx, ac, id, meeting.Page{}); return err },
+		"UpdateAttendeeCapabilities": func(ac, id string) error {
+			_, err := h.UpdateAttendeeCapabilities(ctx, ac, id, a.ID, meeting.DefaultCapabilities)
+			return err
+		},
+		"BatchUpdateAttendeeCapabilitiesExcept": func(ac, id string) error {
+			return h.BatchUpdateAttendeeCapabilitiesExcept(ctx, ac, id, []string{a.ID}, meeting.DefaultCapabilities)
+		},
 		"DeleteAttendee": func(ac, id string) error { return h.DeleteAttendee(ctx, ac, id, leaver.ID) },
 	} {
 		err := call(other, m.ID)

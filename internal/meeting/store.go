@@ -89,8 +89,9 @@ type Commit struct{ Changes []Change }
 // Change is one write; exactly one member is set.
 type Change struct {
 	MeetingPut      *Meeting
-	MeetingDeleted  *Meeting // as it was
-	AttendeePut     *Attendee
+	MeetingDeleted  *Meeting  // as it was
+	AttendeePut     *Attendee // a new one
+	AttendeeUpdated *Attendee // one that was there before, as it is now
 	AttendeeDeleted *Attendee // as it was; not repeated for the attendees of a deleted meeting
 	Event           *Event
 }

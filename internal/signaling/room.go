@@ -283,6 +283,7 @@ func (r *room) join(p *participant, ack []byte) {
 		r.replace(old, p)
 	}
 	r.members[p.id] = p
+	p.attendee = p.sess.attendee.Load() // what changes from here on, the room is told
 	p.sess.joined.Store(true)
 	p.sess.send(ack)
 	r.sendIndex(p, r.newIndexes())
@@ -497,6 +498,9 @@ func (r *room) capabilitiesChanged(a *meeting.Attendee) {
 		}
 		before := p.attendee.Capabilities
 		p.attendee = a
+		if before == a.Capabilities {
+			continue // something else has changed
+		}
 		if peer := p.peer; peer != nil {
 			r.later(func() { peer.SetCapabilities(a.Capabilities) })
 		}

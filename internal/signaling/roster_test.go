@@ -528,5 +528,42 @@ func TestCapabilities(t *testing.T) {
 		if err != nil || ack.GetError().GetStatus() != 206 || ack.GetSuback().GetSdpAnswer() == "" {
 			t.Errorf("SUBSCRIBE with a camera: %v, %v", ack, err)
 		}
+
+		// All of it comes back.
+		w.srv.CapabilitiesChanged(w.addAttendee("a", meeting.DefaultCapabilities))
+		wantRoster(t, "b", b, "321 muted=false")
+		f, err = a.AwaitType(w.ctx(), signalpb.SdkSignalFrame_INDEX)
+		if err != nil || f.GetIndex().GetAtCapacity() {
+			t.Errorf("INDEX %v, %v", f, err)
+		}
+		calls := w.peer("a").Calls()
+		if last := calls[len(calls)-1]; last != "capabilities {SendReceive SendReceive SendReceive}" {
+			t.Errorf("media was told %v", calls)
+		}
+		w.join("a#content", 4)
+
+		// What changes something else is not for the media.
+		w.srv.CapabilitiesChanged(w.addAttendee("a", meeting.DefaultCapabilities))
+		if again := w.peer("a").Calls(); len(again) != len(calls) {
+			t.Errorf("media was told %v", again)
+		}
+	})
+}
+
+// What changes while a client is on its way in is not lost.
+func TestCapabilitiesBeforeJoin(t *testing.T) {
+	inWorld(t, func(w *world) {
+		a := w.dial("a", signaltest.Options{})
+		synctest.Wait()
+		none := meeting.Capabilities{Audio: meeting.NoMedia, Video: meeting.NoMedia, Content: meeting.NoMedia}
+		w.srv.CapabilitiesChanged(w.addAttendee("a", none))
+		_, index, err := a.Join(w.ctx(), 1)
+		if err != nil || !index.GetIndex().GetAtCapacity() {
+			t.Errorf("INDEX %v, %v", index, err)
+		}
+		w.subscribe(a, &signalpb.SdkSubscribeFrame{SdpOffer: proto.String(audioOffer)})
+		if got := w.peer("a").Spec.Capabilities; got != none {
+			t.Errorf("the media has %v", got)
+		}
 	})
 }

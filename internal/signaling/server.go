@@ -143,8 +143,10 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		sess.refuse(closeRestarting, "server restarting")
 		return
 	}
-	// A deletion between the look above and the registration told nobody.
-	if _, err := s.cfg.Service.Authenticate(r.Context(), token); err != nil {
+	// A change between the look above and the registration told nobody.
+	if now, err := s.cfg.Service.Authenticate(r.Context(), token); err == nil {
+		sess.attendee.CompareAndSwap(id.Attendee, now.Attendee) // unless told of a newer one
+	} else {
 		code, reason := closeRefused, "attendee unavailable"
 		if s.meetingGone(r.Context(), meetingID) {
 			code, reason = closeEnded, "meeting ended"
@@ -296,13 +298,15 @@ func (s *Server) MeetingEnded(meetingID string) {
 }
 
 // CapabilitiesChanged applies an attendee's new capabilities to its live
-// sessions. It does not block.
+// sessions. It does not block. Calls come in the order of the changes.
 func (s *Server) CapabilitiesChanged(a *meeting.Attendee) {
-	sessions, r := s.matching(a.MeetingID, func(sess *session) bool { return sess.attendeeID == a.ID })
+	mine := func(sess *session) bool { return sess.attendeeID == a.ID }
+	sessions, _ := s.matching(a.MeetingID, mine)
 	for _, sess := range sessions {
 		sess.attendee.Store(a)
 	}
-	if r != nil {
+	// Who joins from here on has them; who joined before is in the room by now.
+	if _, r := s.matching(a.MeetingID, mine); r != nil {
 		r.capabilitiesChanged(a)
 	}
 }

@@ -74,6 +74,9 @@ func TestLifeOfAMeeting(t *testing.T) {
 			l.attendees()
 			l.fullMeeting()
 			l.withAttendees()
+			if l.api == "chime-sdk-meetings" {
+				l.capabilities()
+			}
 			l.refusals()
 		})
 	}
@@ -278,6 +281,39 @@ func (l life) withAttendees() {
 	}
 	params["Attendees"] = people(0)[:21]
 	l.refused("CreateMeetingWithAttendees", params, 400, "ValidationException", "attendees")
+	l.do("DeleteMeeting", map[string]any{"MeetingId": id})
+}
+
+// capabilities changes what attendees may do, which the older API cannot.
+func (l life) capabilities() {
+	l.Helper()
+	id := l.newMeeting()["MeetingId"]
+	var ids []any
+	for _, user := range []string{"ann", "bob", "cid"} {
+		ids = append(ids, object(l.do("CreateAttendee", map[string]any{"MeetingId": id, "ExternalUserId": user})["Attendee"])["AttendeeId"])
+	}
+	allow := func(audio, video, content string) map[string]any {
+		return map[string]any{"Audio": audio, "Video": video, "Content": content}
+	}
+	want := allow("Send", "Receive", "None")
+	a := object(l.do("UpdateAttendeeCapabilities", map[string]any{"MeetingId": id, "AttendeeId": ids[0], "Capabilities": want})["Attendee"])
+	if fmt.Sprint(a["Capabilities"]) != fmt.Sprint(want) {
+		l.Errorf("UpdateAttendeeCapabilities answers %v, want %v", a["Capabilities"], want)
+	}
+	l.do("BatchUpdateAttendeeCapabilitiesExcept", map[string]any{
+		"MeetingId": id, "ExcludedAttendeeIds": []any{map[string]any{"AttendeeId": ids[0]}}, "Capabilities": allow("None", "None", "None"),
+	})
+	var audio []any
+	for _, a := range list(l.do("ListAttendees", map[string]any{"MeetingId": id})["Attendees"]) {
+		audio = append(audio, object(object(a)["Capabilities"])["Audio"])
+	}
+	if fmt.Sprint(audio) != "[Send None None]" {
+		l.Errorf("Audio of the three is %v", audio)
+	}
+	l.refused("UpdateAttendeeCapabilities", map[string]any{"MeetingId": id, "AttendeeId": ids[0], "Capabilities": allow("None", "None", "Receive")},
+		400, "BadRequestException", "Content")
+	l.refused("UpdateAttendeeCapabilities", map[string]any{"MeetingId": id, "AttendeeId": uuid.NewString(), "Capabilities": want},
+		404, "NotFoundException", "not found")
 	l.do("DeleteMeeting", map[string]any{"MeetingId": id})
 }
 

@@ -29,8 +29,11 @@ func Diff(from, to *State) meeting.Commit {
 				add(meeting.Change{MeetingPut: to.rooms[ch.MeetingPut.ID].meeting})
 			}
 		case ch.AttendeePut != nil:
-			if old := from.people[ch.AttendeePut.ID]; old == nil || !sameAttendee(old, ch.AttendeePut) {
-				add(meeting.Change{AttendeePut: to.people[ch.AttendeePut.ID]})
+			now := to.people[ch.AttendeePut.ID]
+			if old := from.people[now.ID]; old == nil {
+				add(meeting.Change{AttendeePut: now})
+			} else if !sameAttendee(old, ch.AttendeePut) {
+				add(meeting.Change{AttendeeUpdated: now})
 			}
 		case ch.Event != nil:
 			if j := from.journals[ch.Event.MeetingID]; j == nil || j.last < ch.Event.Number {

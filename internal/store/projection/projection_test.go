@@ -188,7 +188,7 @@ func TestSnapshotAndLogAgree(t *testing.T) {
 		randomly(rt, direct, func(c meeting.Commit) {
 			ops := []Op{}
 			for _, ch := range c.Changes {
-				ops = append(ops, Op{Change: ch})
+				ops = append(ops, written(ch))
 			}
 			log = append(log, encode(t, "x", ops))
 		})
@@ -332,7 +332,7 @@ func TestDiff(t *testing.T) {
 		randomly(rt, s, func(meeting.Commit) {})
 		var ops []Op
 		for _, ch := range Diff(from, s).Changes {
-			ops = append(ops, Op{Change: ch})
+			ops = append(ops, written(ch))
 		}
 		told.Apply(ops)
 		var want, got []string
@@ -355,6 +355,14 @@ func TestDiff(t *testing.T) {
 			rt.Fatalf("a state differs from itself: %+v", again)
 		}
 	})
+}
+
+// written is the write that watchers were told of.
+func written(ch meeting.Change) Op {
+	if ch.AttendeeUpdated != nil {
+		ch = meeting.Change{AttendeePut: ch.AttendeeUpdated}
+	}
+	return Op{Change: ch}
 }
 
 func sorted(in []string) map[string]bool {

@@ -93,7 +93,8 @@ func (s *State) View(fn func(meeting.Reader) error) error {
 	return fn(s)
 }
 
-// Apply adds one commit and returns it with its deletions filled in.
+// Apply adds one commit and returns it as watchers are told of it: with its
+// deletions filled in, and new attendees told from changed ones.
 func (s *State) Apply(ops []Op) meeting.Commit {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -108,7 +109,10 @@ func (s *State) Apply(ops []Op) meeting.Commit {
 				continue
 			}
 		case ch.AttendeePut != nil:
-			s.putAttendee(ch.AttendeePut)
+			if s.people[ch.AttendeePut.ID] != nil {
+				ch = meeting.Change{AttendeeUpdated: ch.AttendeePut}
+			}
+			s.putAttendee(op.AttendeePut)
 		case ch.AttendeeDeleted != nil:
 			if ch.AttendeeDeleted = s.deleteAttendee(ch.AttendeeDeleted.ID); ch.AttendeeDeleted == nil {
 				continue

@@ -518,6 +518,13 @@ func testWatch(t *testing.T, o Opener) {
 	mu.Lock()
 	equal(t, "commits when Update returned", len(commits), 1)
 	mu.Unlock()
+	changed := newAttendee(2, 2)
+	changed.Capabilities = meeting.DefaultCapabilities
+	update(t, s, func(tx meeting.Tx) {
+		tx.PutAttendee(changed)
+		tx.PutAttendee(newAttendee(2, 3))
+		tx.PutAttendee(newAttendee(2, 3)) // new and changed in one step
+	})
 	update(t, s, func(tx meeting.Tx) {
 		tx.DeleteAttendee(id('m', 2), id('a', 2))
 		tx.DeleteMeeting(id('m', 1))
@@ -525,10 +532,15 @@ func testWatch(t *testing.T, o Opener) {
 	update(t, s, func(tx meeting.Tx) { tx.PutSetting("no change", nil) })
 	mu.Lock()
 	defer mu.Unlock()
-	if len(commits) != 2 || len(commits[0].Changes) != 3 || len(commits[1].Changes) != 2 {
+	if len(commits) != 3 || len(commits[0].Changes) != 3 || len(commits[1].Changes) != 3 || len(commits[2].Changes) != 2 {
 		t.Fatalf("commits: %+v", commits)
 	}
-	first, second := commits[0].Changes, commits[1].Changes
+	first, second := commits[0].Changes, commits[2].Changes
+	if is := commits[1].Changes[0]; is.AttendeePut != nil || is.AttendeeUpdated == nil || is.AttendeeUpdated.Capabilities != meeting.DefaultCapabilities {
+		t.Errorf("a changed attendee is told of as %+v", is)
+	}
+	equal(t, "attendee put in the same step", commits[1].Changes[1].AttendeePut.ID, id('a', 3))
+	equal(t, "attendee updated in the same step", commits[1].Changes[2].AttendeeUpdated.ID, id('a', 3))
 	equal(t, "meeting put", first[0].MeetingPut.ID, id('m', 2))
 	equal(t, "attendee put", first[1].AttendeePut.ID, id('a', 2))
 	equal(t, "event", first[2].Event.Number, uint64(1))
