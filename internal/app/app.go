@@ -98,6 +98,7 @@ func (s *Server) start(ctx context.Context) error {
 
 	service := meeting.NewService(store, meeting.ServiceOptions{
 		DefaultMediaRegion: s.cfg.Region, MaxAttendees: s.cfg.MaxAttendees,
+		Webhooks: s.cfg.EventWebhooks,
 	})
 	conferences, err := s.startMedia()
 	if err != nil {
@@ -107,10 +108,14 @@ func (s *Server) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	events, err := s.startEvents(ctx, store)
+	if err != nil {
+		return err
+	}
 	// Started before signaling, so that signaling tells its clients first.
 	r := newRouter(s.logger)
 	s.started("requests", r.stop)
-	sockets := s.startSignaling(service, store, conferences, relays)
+	sockets := s.startSignaling(service, store, conferences, relays, events)
 	if err := s.route(r, service, conferences, relays, sockets); err != nil {
 		return err
 	}
@@ -211,9 +216,9 @@ func reachable(listen, advertised netip.AddrPort) netip.AddrPort {
 	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), listen.Port())
 }
 
-func (s *Server) startSignaling(service *meeting.Service, store meeting.Store, conferences *media.Server, relays *turn.Server) *signaling.Server {
+func (s *Server) startSignaling(service *meeting.Service, store meeting.Store, conferences *media.Server, relays *turn.Server, events signaling.Events) *signaling.Server {
 	sockets := signaling.New(signaling.Config{
-		Service: service, Conferences: conferences, Relays: relays, Logger: s.logger, Metrics: s.registry,
+		Service: service, Conferences: conferences, Relays: relays, Events: events, Logger: s.logger, Metrics: s.registry,
 		MeetingExists: func(ctx context.Context, id string) (exists bool) {
 			_ = store.View(ctx, func(r meeting.Reader) error {
 				_, exists = r.Meeting(id)

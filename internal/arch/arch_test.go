@@ -32,6 +32,7 @@ var allowed = map[string][]string{
 	"internal/media/transport":    {"internal/media/udp", "internal/media/srtp", "internal/media/rtp"},
 	"internal/media/udp":          {},
 	"internal/meeting":            {},
+	"internal/notify":             {"internal/meeting"},
 	"internal/observe":            {},
 	"internal/page":               {"internal/meeting"},
 	"internal/screen":             {"internal/meeting"},

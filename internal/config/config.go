@@ -13,27 +13,31 @@ import (
 
 // Config is all settings. belfry.sample.yml shows each with its default.
 type Config struct {
-	Listen          string         `key:"listen" help:"host:port for the API, signaling, TURN control, event ingestion and pages"`
-	PublicURL       string         `key:"public_url" help:"the URL under which clients reach this server, such as https://meet.example.org; empty: from the Host header of each request"`
-	DataDir         string         `key:"data_dir" help:"directory of the embedded store and the generated key pair; empty: belfry in the user's data directory"`
-	AccessKeyID     string         `key:"access_key_id" help:"access key that AWS clients sign with; empty: a generated one, kept in the data directory"`
-	SecretAccessKey meeting.Secret `key:"secret_access_key" help:"secret of that access key"`
-	Account         string         `key:"account" help:"12-digit account of that access key, as it stands in ARNs"`
-	Region          string         `key:"region" help:"MediaRegion of meetings whose caller names none, and the region of ARNs when the signature names none"`
-	MediaListen     string         `key:"media_listen" help:"host:port (UDP) for all media; empty: as listen"`
-	MediaAdvertise  []string       `key:"media_advertise" help:"IP addresses, with or without a port, that clients send media to, when they differ from media_listen"`
-	TURN            string         `key:"turn" help:"when clients are given TURN addresses: always, never, or auto (only after a direct attempt failed)"`
-	TURNListen      string         `key:"turn_listen" help:"host:port (UDP and TCP) of the TURN server; empty: the host of listen and port 3478"`
-	TURNAdvertise   string         `key:"turn_advertise" help:"host or host:port of the TURN server as clients reach it; empty: turn_listen"`
-	TURNTTL         time.Duration  `key:"turn_ttl" help:"how long TURN credentials live; sessions need them for their whole length"`
-	StoreURL        string         `key:"store_url" help:"an outside NATS cluster with JetStream, such as nats://a:4222,nats://b:4222; empty: the embedded store"`
-	StoreReplicas   int            `key:"store_replicas" help:"copies that an outside cluster keeps of the state"`
-	Page            string         `key:"page" help:"the meeting page at /meet/: on, off, or auto (on when listen is on loopback, since the page lets anyone who reaches it create meetings)"`
-	MaxAttendees    int            `key:"max_attendees" help:"attendees of one meeting, 1-250"`
-	ClockSkew       time.Duration  `key:"clock_skew" help:"how far the date of a signed request may be off"`
-	DropAfter       time.Duration  `key:"drop_after" help:"how long an attendee whose signaling and media are gone is kept before others see it drop"`
-	LogLevel        string         `key:"log_level" help:"debug, info, warn or error"`
-	LogFormat       string         `key:"log_format" help:"text or json"`
+	Listen             string         `key:"listen" help:"host:port for the API, signaling, TURN control, event ingestion and pages"`
+	PublicURL          string         `key:"public_url" help:"the URL under which clients reach this server, such as https://meet.example.org; empty: from the Host header of each request"`
+	DataDir            string         `key:"data_dir" help:"directory of the embedded store and the generated key pair; empty: belfry in the user's data directory"`
+	AccessKeyID        string         `key:"access_key_id" help:"access key that AWS clients sign with; empty: a generated one, kept in the data directory"`
+	SecretAccessKey    meeting.Secret `key:"secret_access_key" help:"secret of that access key"`
+	Account            string         `key:"account" help:"12-digit account of that access key, as it stands in ARNs"`
+	Region             string         `key:"region" help:"MediaRegion of meetings whose caller names none, and the region of ARNs when the signature names none"`
+	MediaListen        string         `key:"media_listen" help:"host:port (UDP) for all media; empty: as listen"`
+	MediaAdvertise     []string       `key:"media_advertise" help:"IP addresses, with or without a port, that clients send media to, when they differ from media_listen"`
+	TURN               string         `key:"turn" help:"when clients are given TURN addresses: always, never, or auto (only after a direct attempt failed)"`
+	TURNListen         string         `key:"turn_listen" help:"host:port (UDP and TCP) of the TURN server; empty: the host of listen and port 3478"`
+	TURNAdvertise      string         `key:"turn_advertise" help:"host or host:port of the TURN server as clients reach it; empty: turn_listen"`
+	TURNTTL            time.Duration  `key:"turn_ttl" help:"how long TURN credentials live; sessions need them for their whole length"`
+	StoreURL           string         `key:"store_url" help:"an outside NATS cluster with JetStream, such as nats://a:4222,nats://b:4222; empty: the embedded store"`
+	StoreReplicas      int            `key:"store_replicas" help:"copies that an outside cluster keeps of the state"`
+	Page               string         `key:"page" help:"the meeting page at /meet/: on, off, or auto (on when listen is on loopback, since the page lets anyone who reaches it create meetings)"`
+	MaxAttendees       int            `key:"max_attendees" help:"attendees of one meeting, 1-250"`
+	ClockSkew          time.Duration  `key:"clock_skew" help:"how far the date of a signed request may be off"`
+	DropAfter          time.Duration  `key:"drop_after" help:"how long an attendee whose signaling and media are gone is kept before others see it drop"`
+	EventEndpoints     []string       `key:"event_endpoints" help:"where queues and topics are, as ARN=URL; an ARN may end in *. Others: AWS_ENDPOINT_URL_SQS, AWS_ENDPOINT_URL_SNS, AWS_ENDPOINT_URL"`
+	EventAWS           string         `key:"event_aws" help:"whether queues and topics without an endpoint are looked for at AWS itself: on or off"`
+	EventWebhooks      []string       `key:"event_webhooks" help:"http or https URLs that the events of all new meetings are posted to"`
+	EventWebhookSecret meeting.Secret `key:"event_webhook_secret" help:"key of the HMAC-SHA256 that signs what is posted to event_webhooks"`
+	LogLevel           string         `key:"log_level" help:"debug, info, warn or error"`
+	LogFormat          string         `key:"log_format" help:"text or json"`
 }
 
 // Default is the configuration of a server that was told nothing.
@@ -49,6 +53,7 @@ func Default() Config {
 		MaxAttendees:  250,
 		ClockSkew:     15 * time.Minute,
 		DropAfter:     12 * time.Second,
+		EventAWS:      "off",
 		LogLevel:      "info",
 		LogFormat:     "text",
 	}

@@ -58,7 +58,8 @@ func TestEverySettingHasFlagEnvironmentAndKey(t *testing.T) {
 		// Every way in is tried with a value that differs from the default.
 		value := map[string]string{
 			"public_url": "http://h", "account": "000000000001", "turn": "never", "page": "off", "max_attendees": "7", "region": "eu-west-1",
-			"store_replicas": "3", "log_level": "debug", "log_format": "json", "media_advertise": "192.0.2.1,192.0.2.2",
+			"store_replicas": "3", "log_level": "debug", "log_format": "json", "event_aws": "on", "event_webhooks": "https://h/x",
+			"event_endpoints": "arn:aws:sqs:us-east-1:*=http://h:1", "media_advertise": "192.0.2.1,192.0.2.2",
 		}[s.key]
 		switch {
 		case value != "":
@@ -67,7 +68,7 @@ func TestEverySettingHasFlagEnvironmentAndKey(t *testing.T) {
 		default:
 			value = "192.0.2.1:1"
 		}
-		pair := map[string]string{"access_key_id": "secret_access_key", "secret_access_key": "access_key_id"}
+		pair := map[string]string{"access_key_id": "secret_access_key", "secret_access_key": "access_key_id", "event_webhooks": "event_webhook_secret"}
 		file := filepath.Join(t.TempDir(), "c.yml")
 		text := s.key + ": \"" + value + "\"\n"
 		env := map[string]string{s.env(): value}
@@ -148,6 +149,8 @@ func TestRefusals(t *testing.T) {
 		"a list":         {args: []string{"--config", write("listen: [a, b]\n")}, want: "listen: expected one value, got a list"},
 		"a list of maps": {args: []string{"--config", write("media_advertise: [{a: b}]\n")}, want: "media_advertise: expected one value or a list"},
 		"twice":          {args: []string{"--config", write("listen: a:1\nlisten: b:1\n")}, want: "already defined"},
+		"bad webhook":    {args: []string{"--event-webhooks", "ftp://h"}, want: "event_webhooks"},
+		"open webhook":   {args: []string{"--event-webhooks", "http://h"}, want: "needs event_webhook_secret"},
 		"url with path":  {args: []string{"--public-url", "https://h/x"}, want: "without a path"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -52,12 +52,21 @@ func (c *Config) Validate() error {
 	}{
 		{"turn", c.TURN, []string{"always", "never", "auto"}},
 		{"page", c.Page, []string{"auto", "on", "off"}},
+		{"event_aws", c.EventAWS, []string{"on", "off"}},
 		{"log_level", c.LogLevel, []string{"debug", "info", "warn", "error"}},
 		{"log_format", c.LogFormat, []string{"text", "json"}},
 	} {
 		if !slices.Contains(choice.values, choice.value) {
 			return fmt.Errorf("%s: %q is none of %s", choice.key, choice.value, strings.Join(choice.values, ", "))
 		}
+	}
+	for _, hook := range c.EventWebhooks {
+		if u, err := url.Parse(hook); err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
+			return fmt.Errorf("event_webhooks: there is an item that is not an http or https URL")
+		}
+	}
+	if len(c.EventWebhooks) > 0 && c.EventWebhookSecret == "" {
+		return fmt.Errorf("event_webhooks needs event_webhook_secret, by which the receiver knows who posts")
 	}
 	if c.MaxAttendees < 1 || c.MaxAttendees > 250 {
 		return fmt.Errorf("max_attendees: %d is not between 1 and 250", c.MaxAttendees)

@@ -55,6 +55,8 @@ func (s *Service) newMeeting(account string, in NewMeeting) (*Meeting, error) {
 	if err := in.Features.validate(); err != nil {
 		return nil, err
 	}
+	notifications := in.Notifications
+	notifications.Webhooks = s.opt.Webhooks
 	return &Meeting{
 		ID:                 newUUID(),
 		Account:            account,
@@ -67,7 +69,7 @@ func (s *Service) newMeeting(account string, in NewMeeting) (*Meeting, error) {
 		TenantIDs:          in.TenantIDs,
 		NetworkType:        in.NetworkType,
 		Features:           in.Features,
-		Notifications:      in.Notifications,
+		Notifications:      notifications,
 		Tags:               in.Tags,
 		CreatedAt:          s.opt.Now(),
 	}, nil

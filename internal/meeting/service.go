@@ -27,6 +27,8 @@ type ServiceOptions struct {
 	DefaultMediaRegion string
 	// MaxAttendees is the cap of one meeting; 0: 250.
 	MaxAttendees int
+	// Webhooks are URLs that the events of every new meeting go to.
+	Webhooks []string
 }
 
 // NewMeeting is what CreateMeeting takes.

@@ -1,0 +1,164 @@
+package notify
+
+import (
+	"context"
+	"time"
+
+	"belfry/internal/meeting"
+)
+
+const (
+	// progressDelay gathers the progress of many lanes into one write. What was
+	// sent in that time and not written is sent again after a kill.
+	progressDelay = 50 * time.Millisecond
+	// progressBatch is how many lanes one write tells of, letterBatch how many
+	// dead letters, which are larger.
+	progressBatch = 512
+	letterBatch   = 128
+	progressRetry = time.Second
+)
+
+// progress writes to the store how far the lanes are. One goroutine writes; what
+// is noted meanwhile is merged, so it holds no more than there are lanes, and
+// the dead letters of a write that fails.
+type progress struct {
+	n       *Notifier
+	wake    chan struct{}
+	pending map[laneKey]*advance // guarded by n.mu
+}
+
+// advance is what a lane has to tell.
+type advance struct {
+	through uint64
+	letters []meeting.DeadLetter
+}
+
+func newProgress(n *Notifier) *progress {
+	return &progress{n: n, wake: make(chan struct{}, 1), pending: map[laneKey]*advance{}}
+}
+
+// note has it written that a lane is at through, and these on the way there
+// were given up.
+func (p *progress) note(key laneKey, through uint64, letters []meeting.DeadLetter) {
+	p.n.mu.Lock()
+	defer p.n.mu.Unlock()
+	a := p.pending[key]
+	if a == nil {
+		a = &advance{}
+		p.pending[key] = a
+	}
+	a.through = max(a.through, through)
+	a.letters = append(a.letters, letters...)
+	select {
+	case p.wake <- struct{}{}:
+	default:
+	}
+}
+
+// batch takes some of what is pending; more reports whether something is left.
+func (p *progress) batch() (out map[laneKey]*advance, more bool) {
+	p.n.mu.Lock()
+	defer p.n.mu.Unlock()
+	out = map[laneKey]*advance{}
+	letters := 0
+	for key, a := range p.pending {
+		if len(out) >= progressBatch || letters >= letterBatch {
+			return out, true
+		}
+		letters += len(a.letters)
+		out[key] = a
+		delete(p.pending, key)
+	}
+	return out, false
+}
+
+// giveBack makes pending again what could not be written.
+func (p *progress) giveBack(batch map[laneKey]*advance) {
+	p.n.mu.Lock()
+	defer p.n.mu.Unlock()
+	for key, a := range batch {
+		if later := p.pending[key]; later != nil {
+			a.through = max(a.through, later.through)
+			a.letters = append(a.letters, later.letters...)
+		}
+		p.pending[key] = a
+	}
+}
+
+// run is the goroutine that writes.
+func (p *progress) run() {
+	defer p.n.running.Done()
+	for {
+		select {
+		case <-p.wake:
+		case <-p.n.ctx.Done():
+			return
+		}
+		wait := progressDelay
+		for {
+			select {
+			case <-time.After(wait):
+			case <-p.n.ctx.Done():
+				return
+			}
+			more, err := p.write(p.n.ctx)
+			if err != nil {
+				if p.n.ctx.Err() == nil {
+					p.n.log.Warn("the progress of event delivery could not be written", "error", err)
+				}
+				wait = progressRetry
+				continue
+			}
+			if !more {
+				break
+			}
+			wait = 0
+		}
+	}
+}
+
+// write writes one batch.
+func (p *progress) write(ctx context.Context) (more bool, err error) {
+	batch, more := p.batch()
+	if len(batch) == 0 {
+		return more, nil
+	}
+	var buried int
+	err = p.n.cfg.Store.Update(ctx, func(tx meeting.Tx) error {
+		buried = 0
+		for key, a := range batch {
+			tx.SetDelivered(key.meetingID, key.target, a.through)
+			for _, d := range a.letters {
+				tx.PutDeadLetter(d)
+				buried++
+			}
+		}
+		if buried == 0 {
+			return nil
+		}
+		for _, d := range tx.DeadLetters(0, max(0, tx.DeadLetterCount()-p.n.cfg.MaxDead)) {
+			tx.DeleteDeadLetter(d.Seq)
+		}
+		return nil
+	})
+	if err != nil {
+		p.giveBack(batch)
+		return more, err
+	}
+	list := make([]settlement, 0, len(batch))
+	for key, a := range batch {
+		list = append(list, settlement{key, a.through})
+	}
+	p.n.settle(list...)
+	return more, nil
+}
+
+// flush writes all that is pending; for the end, when nothing is noted any more.
+func (p *progress) flush(ctx context.Context) error {
+	for {
+		more, err := p.write(ctx)
+		if err != nil || !more {
+			return err
+		}
+	}
+}
