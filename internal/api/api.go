@@ -42,6 +42,16 @@ type Meetings interface {
 	DeleteAttendee(ctx context.Context, account, meetingID, attendeeID string) error
 	UpdateAttendeeCapabilities(ctx context.Context, account, meetingID, attendeeID string, to meeting.Capabilities) (*meeting.Attendee, error)
 	BatchUpdateAttendeeCapabilitiesExcept(ctx context.Context, account, meetingID string, except []string, to meeting.Capabilities) error
+
+	TagResource(ctx context.Context, account, arn string, tags []meeting.Tag) error
+	UntagResource(ctx context.Context, account, arn string, keys []string) error
+	ListTagsForResource(ctx context.Context, account, arn string) ([]meeting.Tag, error)
+	TagMeeting(ctx context.Context, account, meetingID string, tags []meeting.Tag) error
+	UntagMeeting(ctx context.Context, account, meetingID string, keys []string) error
+	ListMeetingTags(ctx context.Context, account, meetingID string) ([]meeting.Tag, error)
+	TagAttendee(ctx context.Context, account, meetingID, attendeeID string, tags []meeting.Tag) error
+	UntagAttendee(ctx context.Context, account, meetingID, attendeeID string, keys []string) error
+	ListAttendeeTags(ctx context.Context, account, meetingID, attendeeID string) ([]meeting.Tag, error)
 }
 
 // Options are the parts of a Handler. Meetings, Keys and Endpoints must be set.
@@ -150,7 +160,7 @@ func (h *Handler) answer(c *call, r *http.Request) (status int, body any, err er
 		return 0, nil, c.denied(signer.AccessKeyID)
 	}
 	if op.serve == nil {
-		return 0, nil, restjson.UnknownOperation("Belfry does not serve the operation %s yet.", op.name)
+		return 0, nil, restjson.UnknownOperation("Belfry does not serve the operation %s.", op.name)
 	}
 	body, err = op.serve(r.Context(), c)
 	if err != nil {

@@ -29,6 +29,7 @@ var modelledErrors = map[meeting.Code]modelled{
 	meeting.CodeNotFound:      {http.StatusNotFound, "NotFoundException", "NotFound", "", ""},
 	meeting.CodeConflict:      {http.StatusConflict, "ConflictException", "Conflict", "", ""},
 	meeting.CodeLimitExceeded: {http.StatusBadRequest, "ResourceLimitExceededException", "ResourceLimitExceeded", "LimitExceededException", "LimitExceeded"},
+	meeting.CodeTooManyTags:   {http.StatusBadRequest, "ResourceLimitExceededException", "ResourceLimitExceeded", "TooManyTagsException", "TooManyTags"},
 	meeting.CodeUnprocessable: {http.StatusUnprocessableEntity, "UnprocessableEntityException", "Unprocessable", "", ""},
 	meeting.CodeThrottled:     {http.StatusTooManyRequests, "ThrottledClientException", "Throttled", "ThrottlingException", "Throttling"},
 	meeting.CodeUnavailable:   {http.StatusServiceUnavailable, "ServiceUnavailableException", "ServiceUnavailable", "", ""},
@@ -66,6 +67,14 @@ func (h *Handler) failure(c *call, err error) *restjson.Error {
 	}
 	e := &restjson.Error{Status: m.status, Message: meeting.MessageOf(err), Cause: err}
 	e.Name, e.Code = m.names(c.identity.api)
+	if c.resourceARN != "" && c.identity.api == Meetings2021 {
+		switch code {
+		case meeting.CodeNotFound:
+			e.Name, e.Code, e.ResourceName = "ResourceNotFoundException", "ResourceNotFound", c.resourceARN
+		case meeting.CodeTooManyTags:
+			e.ResourceName = c.resourceARN
+		}
+	}
 	switch code {
 	case meeting.CodeInternal:
 		e.Message = "Service has experienced an unexpected failure"

@@ -16,6 +16,8 @@ var (
 	guid         = restjson.Pattern(`[a-fA-F0-9]{8}(?:-[a-fA-F0-9]{4}){3}-[a-fA-F0-9]{12}`)
 	requestToken = restjson.Pattern(`[-_a-zA-Z0-9]*`)
 	arn          = restjson.Pattern(`^arn[\/\:\-\_\.a-zA-Z0-9]+$`)
+	resourceName = restjson.Pattern(`^arn:.*`)
+	anyARN       = restjson.Pattern(`^arn:.*|arn[\/\:\-\_\.a-zA-Z0-9]+`)
 	// In the two below "+-=" is a range, U+002B to U+003D: digits and more.
 	tagKey   = restjson.Pattern(`^[a-zA-Z+-=._:/]+$`)
 	tagValue = restjson.Pattern(`[\s\w+-=\.:/@]*`)
@@ -88,19 +90,41 @@ func (c *call) notifications() meeting.Notifications {
 
 // tags reads Tags. In the 2018 API a list has at least one, and keys and
 // values have no pattern; in the 2021 API a value may be empty.
-func (c *call) tags(r restjson.Reader, most int) []meeting.Tag {
+func (c *call) tags(r restjson.Reader, most int, rules ...restjson.Rule) []meeting.Tag {
 	least, shortest := 0, 0
 	if c.identity.is(Chime2018) {
 		least, shortest = 1, 1
 	}
 	var tags []meeting.Tag
-	for _, t := range r.Objects("Tags", restjson.Length(least, most)) {
+	for _, t := range r.Objects("Tags", append(rules, restjson.Length(least, most))...) {
 		tags = append(tags, meeting.Tag{
 			Key:   t.String("Key", restjson.Required, restjson.Sensitive, restjson.Length(1, 128), c.on2021(tagKey)),
 			Value: t.String("Value", restjson.Required, restjson.Sensitive, restjson.Length(shortest, 256), c.on2021(tagValue)),
 		})
 	}
 	return tags
+}
+
+// tagKeys reads TagKeys, with bounds as those of Tags.
+func (c *call) tagKeys(most int) []string {
+	least := 0
+	if c.identity.is(Chime2018) {
+		least = 1
+	}
+	return c.in.Strings("TagKeys", []restjson.Rule{restjson.Required, restjson.Length(least, most)},
+		[]restjson.Rule{restjson.Sensitive, restjson.Length(1, 128), c.on2021(tagKey)})
+}
+
+// arnRules are those of a MeetingArn, which the models put in different words.
+func (c *call) arnRules() []restjson.Rule {
+	most, form := 1024, anyARN
+	switch {
+	case c.identity.is(Meetings2021):
+		most, form = 1011, resourceName
+	case c.identity.is(Chime2018):
+		form = arn
+	}
+	return []restjson.Rule{restjson.Required, restjson.Sensitive, restjson.Length(1, most), form}
 }
 
 // features reads MeetingFeatures; every level is optional.

@@ -55,7 +55,10 @@ type call struct {
 	region    string // of the credential scope
 	labels    map[string]string
 	query     map[string][]string
-	in        restjson.Reader // members of the body; gathers the faults of all members
+	// resourceARN is what the tag operations of the 2021 API name in their errors,
+	// "" for other operations.
+	resourceARN string
+	in          restjson.Reader // members of the body; gathers the faults of all members
 }
 
 func (c *call) meetings() Meetings { return c.handler.opt.Meetings }

@@ -70,10 +70,7 @@ func TestRoutingErrors(t *testing.T) {
 		s.refused(a, 404, "UnknownOperationException", "")
 	}
 	for path, name := range map[string]string{
-		"POST /meetings/" + room + "/transcription?operation=stop":                                            "StopMeetingTranscription",
-		"POST /meetings/" + room + "/attendees/" + unknownGUID + "/tags?operation=add":                        "TagAttendee",
-		"POST /tags?operation=tag-resource":                                                                   "TagResource",
-		"GET /tags?arn=arn%3Aaws%3Achime%3Aus-east-1%3A111122223333%3Ameeting%2F00000000-0000-4000-8000-0000": "ListTagsForResource",
+		"POST /meetings/" + room + "/dial-outs": "CreateMeetingDialOut",
 	} {
 		method, path, _ := strings.Cut(path, " ")
 		s.refused(s.do(request{method: method, path: path, body: ""}), 404, "UnknownOperationException", name)
@@ -305,6 +302,7 @@ func TestErrorNames(t *testing.T) {
 		{meeting.Errorf(meeting.CodeNotFound, "why"), 404, "NotFoundException", "NotFound", "NotFoundException", "NotFound", "why", ""},
 		{meeting.Errorf(meeting.CodeConflict, "why"), 409, "ConflictException", "Conflict", "ConflictException", "Conflict", "why", ""},
 		{meeting.Errorf(meeting.CodeLimitExceeded, "why"), 400, "ResourceLimitExceededException", "ResourceLimitExceeded", "LimitExceededException", "LimitExceeded", "why", ""},
+		{meeting.Errorf(meeting.CodeTooManyTags, "why"), 400, "ResourceLimitExceededException", "ResourceLimitExceeded", "TooManyTagsException", "TooManyTags", "why", ""},
 		{meeting.Errorf(meeting.CodeUnprocessable, "why"), 422, "UnprocessableEntityException", "Unprocessable", "UnprocessableEntityException", "Unprocessable", "why", ""},
 		{meeting.Errorf(meeting.CodeThrottled, "why"), 429, "ThrottledClientException", "Throttled", "ThrottlingException", "Throttling", "why", ""},
 		{meeting.Errorf(meeting.CodeUnavailable, "why"), 503, "ServiceUnavailableException", "ServiceUnavailable", "ServiceUnavailableException", "ServiceUnavailable", "why", "1"},

@@ -39,6 +39,9 @@ type capabilitiesBody struct{ Audio, Video, Content meeting.Capability }
 
 type attendeeErrorBody struct{ ExternalUserId, ErrorCode, ErrorMessage string }
 
+type tagsBody struct{ Tags []tagBody }
+type tagBody struct{ Key, Value string }
+
 type meetingAnswer struct{ Meeting meetingBody }
 type attendeeAnswer struct{ Attendee attendeeBody }
 
@@ -95,6 +98,14 @@ func bodiesOfAttendees(list []*meeting.Attendee) []attendeeBody {
 		bodies[i] = bodyOfAttendee(a)
 	}
 	return bodies
+}
+
+func bodyOfTags(tags []meeting.Tag) tagsBody {
+	body := tagsBody{make([]tagBody, len(tags))} // never nil: an empty list is []
+	for i, t := range tags {
+		body.Tags[i] = tagBody(t)
+	}
+	return body
 }
 
 func orNull(s string) *string {

@@ -77,6 +77,10 @@ func (s *Service) addAttendee(tx Tx, m *Meeting, in NewAttendee, now time.Time) 
 	if err != nil {
 		return nil, err
 	}
+	tags, err := newTags(in.Tags, maxAttendeeTags)
+	if err != nil {
+		return nil, err
+	}
 	if a, ok := tx.AttendeeByUser(m.ID, in.ExternalUserID); ok {
 		return a, nil
 	}
@@ -90,7 +94,7 @@ func (s *Service) addAttendee(tx Tx, m *Meeting, in NewAttendee, now time.Time) 
 		ExternalUserID: in.ExternalUserID,
 		JoinToken:      newJoinToken(id),
 		Capabilities:   capabilities,
-		Tags:           in.Tags,
+		Tags:           tags,
 		CreatedAt:      now,
 	})
 	tx.Emit(event(EventAttendeeAdded, m, a, now))

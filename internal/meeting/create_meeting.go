@@ -55,6 +55,10 @@ func (s *Service) newMeeting(account string, in NewMeeting) (*Meeting, error) {
 	if err := in.Features.validate(); err != nil {
 		return nil, err
 	}
+	tags, err := newTags(in.Tags, maxMeetingTags)
+	if err != nil {
+		return nil, err
+	}
 	notifications := in.Notifications
 	notifications.Webhooks = s.opt.Webhooks
 	return &Meeting{
@@ -70,7 +74,7 @@ func (s *Service) newMeeting(account string, in NewMeeting) (*Meeting, error) {
 		NetworkType:        in.NetworkType,
 		Features:           in.Features,
 		Notifications:      notifications,
-		Tags:               in.Tags,
+		Tags:               tags,
 		CreatedAt:          s.opt.Now(),
 	}, nil
 }

@@ -17,6 +17,7 @@ const (
 	CodeNotFound      Code = "NotFound"      // no such meeting or attendee for this caller
 	CodeConflict      Code = "Conflict"      // two requests met
 	CodeLimitExceeded Code = "LimitExceeded" // a quota is used up
+	CodeTooManyTags   Code = "TooManyTags"   // a meeting or attendee would have more tags than it may
 	CodeUnprocessable Code = "Unprocessable" // well formed, but cannot be done now
 	CodeThrottled     Code = "Throttled"     // too many requests
 	CodeUnavailable   Code = "Unavailable"   // try again: the store or the media is not ready

@@ -244,8 +244,16 @@ func TestSomebodyElsesMeeting(t *testing.T) {
 			_, _, err := h.BatchCreateAttendee(ctx, ac, id, []meeting.NewAttendee{{ExternalUserID: "bob"}})
 			return err
 		},
-		"GetAttendee":   func(ac, id string) error { _, err := h.GetAttendee(ctx, ac, id, a.ID); return err },
-		"ListAttendees": func(ac, id string) error { _, _, err := h.ListAttendees(ctx, ac, id, meeting.Page{}); return err },
+		"GetAttendee":     func(ac, id string) error { _, err := h.GetAttendee(ctx, ac, id, a.ID); return err },
+		"ListAttendees":   func(ac, id string) error { _, _, err := h.ListAttendees(ctx, ac, id, meeting.Page{}); return err },
+		"TagMeeting":      func(ac, id string) error { return h.TagMeeting(ctx, ac, id, []meeting.Tag{{Key: "k", Value: "v"}}) },
+		"UntagMeeting":    func(ac, id string) error { return h.UntagMeeting(ctx, ac, id, []string{"k"}) },
+		"ListMeetingTags": func(ac, id string) error { _, err := h.ListMeetingTags(ctx, ac, id); return err },
+		"TagAttendee": func(ac, id string) error {
+			return h.TagAttendee(ctx, ac, id, a.ID, []meeting.Tag{{Key: "k", Value: "v"}})
+		},
+		"UntagAttendee":    func(ac, id string) error { return h.UntagAttendee(ctx, ac, id, a.ID, []string{"k"}) },
+		"ListAttendeeTags": func(ac, id string) error { _, err := h.ListAttendeeTags(ctx, ac, id, a.ID); return err },
 		"UpdateAttendeeCapabilities": func(ac, id string) error {
 			_, err := h.UpdateAttendeeCapabilities(ctx, ac, id, a.ID, meeting.DefaultCapabilities)
 			return err

@@ -76,7 +76,10 @@ func TestLifeOfAMeeting(t *testing.T) {
 			l.withAttendees()
 			if l.api == "chime-sdk-meetings" {
 				l.capabilities()
+			} else {
+				l.meetingTags()
 			}
+			l.resourceTags()
 			l.refusals()
 		})
 	}
@@ -315,6 +318,80 @@ func (l life) capabilities() {
 	l.refused("UpdateAttendeeCapabilities", map[string]any{"MeetingId": id, "AttendeeId": uuid.NewString(), "Capabilities": want},
 		404, "NotFoundException", "not found")
 	l.do("DeleteMeeting", map[string]any{"MeetingId": id})
+}
+
+func tagsOf(result map[string]any) (tags []string) {
+	for _, t := range list(result["Tags"]) {
+		tags = append(tags, fmt.Sprint(object(t)["Key"], "=", object(t)["Value"]))
+	}
+	return tags
+}
+
+func tags(pairs ...string) (list []any) {
+	for _, pair := range pairs {
+		key, value, _ := strings.Cut(pair, "=")
+		list = append(list, map[string]any{"Key": key, "Value": value})
+	}
+	return list
+}
+
+// resourceTags tags a meeting by its ARN, in both APIs.
+func (l life) resourceTags() {
+	l.Helper()
+	id := object(l.do("CreateMeeting", map[string]any{
+		"ClientRequestToken": uuid.NewString(), "ExternalMeetingId": "room", "MediaRegion": "us-east-1", "Tags": tags("one=1", "two=2"),
+	})["Meeting"])["MeetingId"]
+	// The older model has no MeetingArn, but it can be made.
+	arn := fmt.Sprintf("arn:aws:chime:us-east-1:%s:meeting/%v", config.Default().Account, id)
+	l.do("TagResource", map[string]any{"ResourceARN": arn, "Tags": tags("two=II", "three=3")})
+	l.do("UntagResource", map[string]any{"ResourceARN": arn, "TagKeys": []any{"one", "absent"}})
+	if got := tagsOf(l.do("ListTagsForResource", map[string]any{"ResourceARN": arn})); fmt.Sprint(got) != "[two=II three=3]" {
+		l.Errorf("the tags are %v", got)
+	}
+	many := make([]string, 49)
+	for i := range many {
+		many[i] = fmt.Sprintf("key%d=v", i)
+	}
+	// A client that gives no sign of its API gets the names of the newer one.
+	told := l.api == "chime-sdk-meetings" || !strings.Contains(l.Name(), "aws-sdk-go_v1") && !strings.Contains(l.Name(), "boto3")
+	limit, missing := "TooManyTagsException", "ResourceNotFoundException"
+	if told && l.api == "chime" {
+		limit, missing = "ResourceLimitExceededException", "NotFoundException"
+	}
+	l.refused("TagResource", map[string]any{"ResourceARN": arn, "Tags": tags(many...)}, 400, limit, "50")
+	l.refused("TagResource", map[string]any{"ResourceARN": arn, "Tags": tags("aws:x=1")}, 400, "BadRequestException", "reserved")
+	l.do("DeleteMeeting", map[string]any{"MeetingId": id})
+	l.refused("ListTagsForResource", map[string]any{"ResourceARN": arn}, 404, missing, "ARN")
+}
+
+// meetingTags tags a meeting and an attendee by their ids, which the newer API
+// cannot.
+func (l life) meetingTags() {
+	l.Helper()
+	id := l.newMeeting()["MeetingId"]
+	a := object(l.do("CreateAttendee", map[string]any{"MeetingId": id, "ExternalUserId": "ann", "Tags": tags("one=1")})["Attendee"])["AttendeeId"]
+	for _, of := range []struct {
+		name   string
+		params map[string]any
+	}{
+		{"Meeting", map[string]any{"MeetingId": id}},
+		{"Attendee", map[string]any{"MeetingId": id, "AttendeeId": a}},
+	} {
+		with := func(member string, value any) map[string]any {
+			params := map[string]any{member: value}
+			for k, v := range of.params {
+				params[k] = v
+			}
+			return params
+		}
+		l.do("Tag"+of.name, with("Tags", tags("one=I", "two=2")))
+		l.do("Untag"+of.name, with("TagKeys", []any{"two", "absent"}))
+		if got := tagsOf(l.do("List"+of.name+"Tags", of.params)); fmt.Sprint(got) != "[one=I]" {
+			l.Errorf("the tags of the %s are %v", of.name, got)
+		}
+	}
+	l.do("DeleteMeeting", map[string]any{"MeetingId": id})
+	l.refused("ListMeetingTags", map[string]any{"MeetingId": id}, 404, "NotFoundException", "not found")
 }
 
 func (l life) refusals() {

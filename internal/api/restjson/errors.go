@@ -12,12 +12,15 @@ import (
 // Resource, and SDKs have a class for it. A framework error has none: its body
 // is {"message": …} alone.
 type Error struct {
-	Status     int    // HTTP status
-	Name       string // for x-amzn-ErrorType: the plain name, such as NotFoundException
-	Code       string // the body's Code, such as NotFound; "" for a framework error
-	Message    string // for the caller
-	RetryAfter int    // seconds, for the Retry-After header; 0: no header
-	Cause      error  // for the operator's log; may be nil
+	Status  int    // HTTP status
+	Name    string // for x-amzn-ErrorType: the plain name, such as NotFoundException
+	Code    string // the body's Code, such as NotFound; "" for a framework error
+	Message string // for the caller
+	// ResourceName is the ARN of what a modelled error is about; "" for errors
+	// that have no such member.
+	ResourceName string
+	RetryAfter   int   // seconds, for the Retry-After header; 0: no header
+	Cause        error // for the operator's log; may be nil
 }
 
 // Error implements error.

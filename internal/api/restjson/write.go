@@ -44,6 +44,10 @@ func WriteError(w http.ResponseWriter, requestID string, e *Error) {
 		}{e.Message})
 		return
 	}
+	if e.ResourceName != "" {
+		Write(w, requestID, e.Status, struct{ Code, Message, RequestId, ResourceName string }{e.Code, e.Message, requestID, e.ResourceName})
+		return
+	}
 	Write(w, requestID, e.Status, struct {
 		Code      string
 		Message   string
