@@ -42,6 +42,8 @@ type Meetings interface {
 	DeleteAttendee(ctx context.Context, account, meetingID, attendeeID string) error
 	UpdateAttendeeCapabilities(ctx context.Context, account, meetingID, attendeeID string, to meeting.Capabilities) (*meeting.Attendee, error)
 	BatchUpdateAttendeeCapabilitiesExcept(ctx context.Context, account, meetingID string, except []string, to meeting.Capabilities) error
+	StartMeetingTranscription(ctx context.Context, account, meetingID string, c meeting.Transcription) error
+	StopMeetingTranscription(ctx context.Context, account, meetingID string) error
 
 	TagResource(ctx context.Context, account, arn string, tags []meeting.Tag) error
 	UntagResource(ctx context.Context, account, arn string, keys []string) error

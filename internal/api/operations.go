@@ -17,6 +17,8 @@ var operations = []*operation{
 	deleteAttendee,
 	updateAttendeeCapabilities,
 	batchUpdateAttendeeCapabilitiesExcept,
+	startMeetingTranscription,
+	stopMeetingTranscription,
 	tagResource,
 	untagResource,
 	listTagsForResource,
@@ -31,7 +33,5 @@ var operations = []*operation{
 // notServed lists operations of the APIs that are known by name only: the
 // answer says so, instead of calling them unknown.
 var notServed = []*operation{
-	{name: "StartMeetingTranscription", method: http.MethodPost, path: "/meetings/{MeetingId}/transcription", marker: "start"},
-	{name: "StopMeetingTranscription", method: http.MethodPost, path: "/meetings/{MeetingId}/transcription", marker: "stop"},
 	{name: "CreateMeetingDialOut", method: http.MethodPost, path: "/meetings/{MeetingId}/dial-outs", only: Chime2018},
 }

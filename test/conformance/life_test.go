@@ -80,6 +80,7 @@ func TestLifeOfAMeeting(t *testing.T) {
 				l.meetingTags()
 			}
 			l.resourceTags()
+			l.transcription()
 			l.refusals()
 		})
 	}
@@ -392,6 +393,21 @@ func (l life) meetingTags() {
 	}
 	l.do("DeleteMeeting", map[string]any{"MeetingId": id})
 	l.refused("ListMeetingTags", map[string]any{"MeetingId": id}, 404, "NotFoundException", "not found")
+}
+
+// transcription is understood, and refused because there is nothing to do it.
+func (l life) transcription() {
+	l.Helper()
+	id := l.newMeeting()["MeetingId"]
+	start := func(members map[string]any) map[string]any {
+		return map[string]any{"MeetingId": id, "TranscriptionConfiguration": map[string]any{"EngineTranscribeSettings": members}}
+	}
+	const name = "UnprocessableEntityException"
+	l.refused("StartMeetingTranscription", start(map[string]any{"LanguageCode": "en-US"}), 422, name, "no transcription engine")
+	l.refused("StartMeetingTranscription", start(map[string]any{"LanguageCode": "en-US", "VocabularyFilterMethod": "burn"}), 400, "ValidationException", "vocabularyFilterMethod")
+	l.refused("StopMeetingTranscription", map[string]any{"MeetingId": id}, 422, name, "no transcription engine")
+	l.do("DeleteMeeting", map[string]any{"MeetingId": id})
+	l.refused("StopMeetingTranscription", map[string]any{"MeetingId": id}, 404, "NotFoundException", "not found")
 }
 
 func (l life) refusals() {

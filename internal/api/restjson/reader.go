@@ -73,6 +73,14 @@ func (r Reader) Int(name string, rules ...Rule) int {
 	return int(n)
 }
 
+// Bool reads a truth value, false when it is absent.
+func (r Reader) Bool(name string, rules ...Rule) bool {
+	var b bool
+	ok := r.decode(name, "a boolean", &b)
+	r.check(r.at(name), &subject{absent: !ok, shown: strconv.FormatBool(b)}, rules)
+	return b
+}
+
 // Object reads a structure; ok is false when it is absent, and its members
 // must then not be read.
 func (r Reader) Object(name string, rules ...Rule) (inner Reader, ok bool) {
