@@ -7,12 +7,15 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import {
-  ChimeSDKMeetingsClient, CreateMeetingCommand, CreateAttendeeCommand, DeleteMeetingCommand, DeleteAttendeeCommand,
+  ChimeSDKMeetingsClient, BatchUpdateAttendeeCapabilitiesExceptCommand, CreateMeetingCommand, CreateAttendeeCommand, DeleteMeetingCommand, DeleteAttendeeCommand,
+  UpdateAttendeeCapabilitiesCommand,
 } from '@aws-sdk/client-chime-sdk-meetings';
 import { randomUUID } from 'node:crypto';
 
 const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '../../..');
 const binary = process.env.BELFRY_BINARY ?? path.join(root, 'bin/belfry');
+
+const everything = { Audio: 'SendReceive', Video: 'SendReceive', Content: 'SendReceive' };
 
 export class Server {
   /** env adds settings; dataDir keeps state over a restart; port 0 takes free ones. */
@@ -66,6 +69,20 @@ export class Server {
 
   deleteAttendee(meeting, attendee) {
     return this.client.send(new DeleteAttendeeCommand({ MeetingId: meeting.MeetingId, AttendeeId: attendee.AttendeeId }));
+  }
+
+  /** What an attendee may do from now on; what is left out is SendReceive. */
+  allow(meeting, attendee, capabilities = {}) {
+    return this.client.send(new UpdateAttendeeCapabilitiesCommand({
+      MeetingId: meeting.MeetingId, AttendeeId: attendee.AttendeeId, Capabilities: { ...everything, ...capabilities },
+    }));
+  }
+
+  /** allow for all but one. */
+  allowAllBut(meeting, attendee, capabilities = {}) {
+    return this.client.send(new BatchUpdateAttendeeCapabilitiesExceptCommand({
+      MeetingId: meeting.MeetingId, ExcludedAttendeeIds: [{ AttendeeId: attendee.AttendeeId }], Capabilities: { ...everything, ...capabilities },
+    }));
   }
 
   /** The value of one metric, its labels summed up unless they are named. */
