@@ -26,7 +26,7 @@ func (s *Service) UpdateAttendeeCapabilities(ctx context.Context, account, meeti
 		if to, err := capabilitiesFor(m, &to); err != nil {
 			return err
 		} else {
-			out = setCapabilities(tx, a, to)
+			out = s.setCapabilities(tx, m, a, to)
 		}
 		return nil
 	})
@@ -62,18 +62,22 @@ func (s *Service) BatchUpdateAttendeeCapabilitiesExcept(ctx context.Context, acc
 		}
 		for _, a := range tx.Attendees(m.ID, 0, tx.AttendeeCount(m.ID)) {
 			if !slices.Contains(spared, a.ID) {
-				setCapabilities(tx, a, to)
+				s.setCapabilities(tx, m, a, to)
 			}
 		}
 		return nil
 	})
 }
 
-func setCapabilities(tx Tx, a *Attendee, to Capabilities) *Attendee {
+func (s *Service) setCapabilities(tx Tx, m *Meeting, a *Attendee, to Capabilities) *Attendee {
 	if a.Capabilities == to {
 		return a
 	}
 	changed := *a
 	changed.Capabilities = to
-	return tx.PutAttendee(&changed)
+	out := tx.PutAttendee(&changed)
+	e := event(EventAttendeeCapabilitiesUpdated, m, out, s.opt.Now())
+	e.Capabilities = &to
+	tx.Emit(e)
+	return out
 }

@@ -22,6 +22,7 @@ const (
 	EventAttendeeContentDropped      EventType = "chime:AttendeeContentDropped"
 	EventAttendeeContentVideoStarted EventType = "chime:AttendeeContentVideoStarted"
 	EventAttendeeContentVideoStopped EventType = "chime:AttendeeContentVideoStopped"
+	EventAttendeeCapabilitiesUpdated EventType = "chime:AttendeeCapabilitiesUpdated"
 )
 
 // Event is one thing that happened in a meeting. It is written in the same
@@ -38,5 +39,6 @@ type Event struct {
 	MediaRegion       string
 	AttendeeID        string // "" for events of the meeting itself
 	ExternalUserID    string
-	NetworkType       string // "Voip" where the type has it
+	NetworkType       string        // "Voip" where the type has it
+	Capabilities      *Capabilities // the new ones, of EventAttendeeCapabilitiesUpdated alone
 }

@@ -32,6 +32,14 @@ type detail struct {
 	AttendeeID        string            `json:"attendeeId,omitempty"`
 	ExternalUserID    string            `json:"externalUserId,omitempty"`
 	NetworkType       string            `json:"networkType,omitempty"`
+	Success           string            `json:"success,omitempty"` // "1", of a change of capabilities
+	Capabilities      *capabilities     `json:"attendeeCapabilities,omitempty"`
+}
+
+type capabilities struct {
+	Audio   meeting.Capability `json:"audio"`
+	Video   meeting.Capability `json:"video"`
+	Content meeting.Capability `json:"content"`
 }
 
 // Envelope is the JSON of an event as its targets get it: the same at every
@@ -44,6 +52,9 @@ func Envelope(e meeting.Event) ([]byte, error) {
 	}
 	if e.ExternalMeetingID != "" {
 		d.ExternalMeetingID = &e.ExternalMeetingID
+	}
+	if c := e.Capabilities; c != nil {
+		d.Success, d.Capabilities = "1", &capabilities{c.Audio, c.Video, c.Content}
 	}
 	body, err := json.Marshal(envelope{
 		Version: "0", ID: e.ID, DetailType: "Chime Meeting State Change", Source: "aws.chime",

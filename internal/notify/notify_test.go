@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -337,6 +338,17 @@ func TestEnvelope(t *testing.T) {
 		`"account":"123456789012","time":"2024-08-06T14:15:34Z","region":"eu-central-1","resources":[],"detail":{"version":"0",`+
 		`"eventType":"chime:AttendeeJoined","timestamp":1722953734123,"meetingId":"m","externalMeetingId":null,`+
 		`"mediaRegion":"eu-west-1","attendeeId":"a","externalUserId":"u","networkType":"Voip"}}`)
+}
+
+func TestEnvelopeOfCapabilities(t *testing.T) {
+	got, err := Envelope(meeting.Event{Type: meeting.EventAttendeeCapabilitiesUpdated, At: time.UnixMilli(0), ExternalMeetingID: "x", AttendeeID: "a",
+		Capabilities: &meeting.Capabilities{Audio: meeting.Send, Video: meeting.Receive, Content: meeting.NoMedia}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, tail, _ := strings.Cut(string(got), `"timestamp"`)
+	same(t, "detail", tail, `:0,"meetingId":"","externalMeetingId":"x","mediaRegion":"","attendeeId":"a",`+
+		`"success":"1","attendeeCapabilities":{"audio":"Send","video":"Receive","content":"None"}}}`)
 }
 
 func TestPresence(t *testing.T) {

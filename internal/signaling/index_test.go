@@ -97,7 +97,8 @@ func TestIndex(t *testing.T) {
 		}
 		settle(a)
 		wantPresence := []string{
-			"Joined id-a", "Joined id-b", "Joined id-c", "VideoStarted id-a", "VideoStopped id-a",
+			"Authorized id-a", "Joined id-a", "Authorized id-b", "Joined id-b", "Authorized id-c", "Joined id-c",
+			"VideoStarted id-a", "Authorized id-d", "VideoStopped id-a",
 			"ContentJoined id-b", "ContentVideoStarted id-b", "ContentVideoStopped id-b", "ContentLeft id-b",
 		}
 		if d := cmp.Diff(wantPresence, w.events.list()); d != "" {

@@ -282,6 +282,9 @@ func (r *room) join(p *participant, ack []byte) {
 	if old := r.members[p.id]; old != nil {
 		r.replace(old, p)
 	}
+	if !p.content {
+		r.record(p, meeting.EventAttendeeAuthorized, "")
+	}
 	r.members[p.id] = p
 	p.attendee = p.sess.attendee.Load() // what changes from here on, the room is told
 	p.sess.joined.Store(true)

@@ -62,7 +62,7 @@ func TestRoster(t *testing.T) {
 		if !w.peer("b").Closed() {
 			t.Error("b's media is still open")
 		}
-		if d := cmp.Diff([]string{"Joined id-a", "Joined id-b", "Left id-b"}, w.events.list()); d != "" {
+		if d := cmp.Diff([]string{"Authorized id-a", "Joined id-a", "Authorized id-b", "Joined id-b", "Left id-b"}, w.events.list()); d != "" {
 			t.Errorf("presence: %s", d)
 		}
 	})
@@ -122,7 +122,7 @@ func TestReconnectIsSilent(t *testing.T) {
 		}
 		w.keepAlive(2*time.Minute, a, b)
 		wantRoster(t, "b later", b)
-		if d := cmp.Diff([]string{"Joined id-b", "Joined id-a"}, w.events.list()); d != "" {
+		if d := cmp.Diff([]string{"Authorized id-b", "Joined id-b", "Authorized id-a", "Joined id-a", "Authorized id-a"}, w.events.list()); d != "" {
 			t.Errorf("presence: %s", d)
 		}
 	})

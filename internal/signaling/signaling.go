@@ -42,8 +42,8 @@ type Events interface {
 }
 
 // Presence is something an attendee did, named as the meeting event that tells
-// of it: joined, left, dropped, video started and stopped, and the same of its
-// content share.
+// of it: authorized (at every join), joined, left, dropped, video started and
+// stopped, and all but the first of its content share.
 type Presence struct {
 	Type     meeting.EventType
 	At       time.Time

@@ -113,6 +113,9 @@ type wireEvent struct {
 	Attendee string    `json:"a,omitempty"`
 	User     string    `json:"u,omitempty"`
 	Network  string    `json:"nt,omitempty"`
+	Audio    string    `json:"ca,omitempty"` // capabilities: all three or none
+	Video    string    `json:"cv,omitempty"`
+	Content  string    `json:"cc,omitempty"`
 }
 
 type wireSetting struct {
@@ -305,19 +308,28 @@ func (w *wireAttendee) attendee() *meeting.Attendee {
 }
 
 func wireFromEvent(e *meeting.Event) *wireEvent {
-	return &wireEvent{
+	w := &wireEvent{
 		ID: e.ID, Number: e.Number, Type: string(e.Type), At: e.At, Account: e.Account, Region: e.Region,
 		Meeting: e.MeetingID, External: e.ExternalMeetingID, Media: e.MediaRegion,
 		Attendee: e.AttendeeID, User: e.ExternalUserID, Network: e.NetworkType,
 	}
+	if c := e.Capabilities; c != nil {
+		w.Audio, w.Video, w.Content = string(c.Audio), string(c.Video), string(c.Content)
+	}
+	return w
 }
 
 func (w *wireEvent) event() meeting.Event {
-	return meeting.Event{
+	e := meeting.Event{
 		ID: w.ID, Number: w.Number, Type: meeting.EventType(w.Type), At: w.At.UTC(), Account: w.Account, Region: w.Region,
 		MeetingID: w.Meeting, ExternalMeetingID: w.External, MediaRegion: w.Media,
 		AttendeeID: w.Attendee, ExternalUserID: w.User, NetworkType: w.Network,
 	}
+	if w.Audio != "" || w.Video != "" || w.Content != "" {
+		e.Capabilities = &meeting.Capabilities{Audio: meeting.Capability(w.Audio),
+			Video: meeting.Capability(w.Video), Content: meeting.Capability(w.Content)}
+	}
+	return e
 }
 
 func wireFromJournal(id string, j *journal) wireJournal {

@@ -37,7 +37,8 @@ func everything() []Op {
 		{Change: meeting.Change{AttendeePut: a}},
 		{Change: meeting.Change{Event: &meeting.Event{
 			ID: "e", Number: 3, Type: meeting.EventAttendeeJoined, At: at, Account: "a", Region: "r", MeetingID: "m",
-			ExternalMeetingID: "x", MediaRegion: "mr", AttendeeID: "a", ExternalUserID: "u", NetworkType: "Voip"}}},
+			ExternalMeetingID: "x", MediaRegion: "mr", AttendeeID: "a", ExternalUserID: "u", NetworkType: "Voip",
+			Capabilities: &meeting.Capabilities{Audio: meeting.Send, Video: meeting.Receive, Content: meeting.NoMedia}}}},
 		{Setting: &Setting{Name: "s", Value: []byte{0, 255}}},
 		{Setting: &Setting{Name: "empty", Value: []byte{}}},
 		{Delivered: &Delivered{MeetingID: "m", Delivery: meeting.Delivery{Target: meeting.Target{Kind: meeting.TargetSQS, Address: "sqs"}, Through: 3}}},
