@@ -43,7 +43,7 @@ const mutants = [
   ['who may not show is not told', 'internal/signaling/room.go', 'if !p.content && before.Video.CanSend() &&', 'if false &&', 'capabilities', 'a camera goes'],
   ['who may not see is offered all', 'internal/signaling/index.go', 'caps.Video.CanReceive(), caps.Content.CanReceive()', 'true, true', 'capabilities', 'who may not see'],
   ['a share outlives the right to it', 'internal/signaling/room.go', 'if p.content && !a.Capabilities.Content.CanSend() {', 'if false {', 'capabilities', 'a share ends when it may not be'],
-  ['nobody is spared', 'internal/meeting/capabilities.go', 'if !slices.Contains(spared, a.ID) {', 'if true {', 'capabilities', 'all but one'],
+  ['nobody is spared', 'internal/meeting/capabilities.go', 'if !slices.Contains(spared, a.ID) {', 'if !slices.Contains(spared, a.ID) || true {', 'capabilities', 'all but one'],
   ['a removed attendee is told nothing', 'internal/signaling/server.go', 'sess.end(statusRemoved, closeRefused, "attendee unavailable")', '_ = sess', 'ends', 'a deleted attendee'],
   ['a deleted meeting is told as a removal', 'internal/signaling/server.go', 'sess.end(statusEnded, closeEnded, "meeting ended")', 'sess.end(statusRemoved, closeRefused, "meeting ended")', 'ends', 'a deleted meeting'],
   ['a second device is told as a removal', 'internal/signaling/room.go', 'old.sess.end(statusElsewhere', 'old.sess.end(statusRemoved', 'ends', 'who joins elsewhere'],
