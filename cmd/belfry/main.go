@@ -21,6 +21,7 @@ import (
 const usage = `usage: belfry <command>
 
   serve     run the server; belfry serve -h lists its settings
+  events    list the events that could not be delivered, or send them again
   config    print every setting with its default, as a configuration file
   version   print the version
 `
@@ -40,6 +41,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	}
 	if args[0] == "serve" {
 		return serve(ctx, args[1:], stdout, stderr)
+	}
+	if args[0] == "events" {
+		return events(ctx, args[1:], stdout, stderr)
 	}
 	if len(args) > 1 {
 		fmt.Fprintf(stderr, "belfry: %s takes no arguments, got %q\n%s", args[0], args[1], usage)

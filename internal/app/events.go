@@ -35,6 +35,7 @@ func (s *Server) startEvents(ctx context.Context, store meeting.Store) (signalin
 	s.started("events", n.Close)
 	r := notify.NewRecorder(store, s.logger)
 	s.started("presence", r.Close)
+	s.startControl(n)
 	return presence{r}, nil
 }
 

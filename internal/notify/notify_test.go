@@ -198,6 +198,31 @@ func TestRetriesBackOffAndKeepTheOrder(t *testing.T) {
 	})
 }
 
+// Many failures at one time are one failure: a moment's trouble does not cost
+// the longest pause.
+func TestFailuresTogetherCountOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store, s := memory.New(), &sink{}
+		begun := time.Now()
+		s.setDo(func(context.Context, string, Message) error {
+			time.Sleep(100 * time.Millisecond)
+			if time.Since(begun) < time.Second {
+				return errors.New("away")
+			}
+			return nil
+		})
+		for i := range 20 {
+			create(t, store, fmt.Sprint("m", i), 1, queueA, "")
+		}
+		n := start(t, store, s)
+		defer stop(t, n)
+		time.Sleep(8 * time.Second)
+		if got := len(s.at(queueA)); got != 20 {
+			t.Errorf("%d of 20 were delivered soon after", got)
+		}
+	})
+}
+
 // A target that hangs, and a meeting whose event is refused, hold up nobody.
 func TestOthersGoOn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -250,7 +275,21 @@ func TestDeadAfterADay(t *testing.T) {
 		var dead []meeting.DeadLetter
 		_ = store.View(context.Background(), func(r meeting.Reader) error { dead = r.DeadLetters(0, 10); return nil })
 		if len(dead) != 1 || dead[0].Event.Number != 1 || dead[0].Attempts < 1000 || dead[0].Reason != "no such queue as sqs a" {
-			t.Errorf("dead letters: %+v", dead)
+			t.Fatalf("dead letters: %+v", dead)
+		}
+		if err := n.Replay(t.Context(), dead[0].Seq+1); !errors.Is(err, ErrNoDeadLetter) {
+			t.Errorf("replaying none: %v", err)
+		}
+		if err := n.Replay(t.Context(), dead[0].Seq); err == nil || err.Error() != "no such queue as sqs a" {
+			t.Errorf("replaying to a target that refuses: %v", err)
+		}
+		s.setDo(nil)
+		if err := n.Replay(t.Context(), dead[0].Seq); err != nil {
+			t.Errorf("replaying: %v", err)
+		}
+		same(t, "after replaying", s.at(queueA), []string{"m 2", "m 1"})
+		if err := n.Replay(t.Context(), dead[0].Seq); !errors.Is(err, ErrNoDeadLetter) {
+			t.Errorf("replaying again: %v", err)
 		}
 	})
 }

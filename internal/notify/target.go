@@ -296,9 +296,11 @@ func (t *target) putBack(l *lane, out outcome) (done bool) {
 	t.busy--
 	switch {
 	case out == failed:
-		t.failures++
 		now := time.Now()
-		t.until = now.Add(t.n.pause(t.failures))
+		if !t.until.After(now) { // those that were under way together fail as one
+			t.failures++
+			t.until = now.Add(t.n.pause(t.failures))
+		}
 		l.due, l.state = now.Add(t.n.pause(l.failures)), laneDelayed
 		heap.Push(&t.delayed, l)
 	case out == paused || l.more:

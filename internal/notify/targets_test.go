@@ -1,0 +1,181 @@
+package notify
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/credentials"
+
+	"belfry/internal/account"
+	"belfry/internal/meeting"
+	"belfry/internal/sigv4"
+)
+
+func env(pairs ...string) func(string) string {
+	return func(name string) string {
+		for i := 0; i < len(pairs); i += 2 {
+			if pairs[i] == name {
+				return pairs[i+1]
+			}
+		}
+		return ""
+	}
+}
+
+func TestEndpoints(t *testing.T) {
+	own, err := ParseOwn([]string{"arn:aws:sqs:*=http://all", "arn:aws:sqs:us-east-1:1:q=https://one/x?y=z"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		e       Endpoints
+		address string
+		want    string // "!" for an error
+	}{
+		"its own":             {Endpoints{Own: own, Getenv: env("AWS_ENDPOINT_URL_SQS", "http://env")}, "arn:aws:sqs:us-east-1:1:q", "https://one/x?y=z"},
+		"its beginning":       {Endpoints{Own: own}, "arn:aws:sqs:us-east-1:1:q2", "http://all"},
+		"the service's":       {Endpoints{Getenv: env("AWS_ENDPOINT_URL", "http://any", "AWS_ENDPOINT_URL_SQS", "http://sqs")}, "arn:a", "http://sqs"},
+		"every service's":     {Endpoints{Getenv: env("AWS_ENDPOINT_URL", "http://any", "AWS_ENDPOINT_URL_SNS", "http://sns")}, "arn:a", "http://any"},
+		"ignored":             {Endpoints{Getenv: env("AWS_ENDPOINT_URL", "http://any", "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "true")}, "arn:a", "!"},
+		"AWS, where allowed":  {Endpoints{AWS: true}, "arn:a", ""},
+		"AWS, if not allowed": {Endpoints{}, "arn:a", "!"},
+	} {
+		got, err := c.e.of(meeting.TargetSQS, c.address)
+		if err != nil {
+			got = "!"
+		}
+		if got != c.want {
+			t.Errorf("%s: %q, want %q", name, got, c.want)
+		}
+	}
+	for _, wrong := range []string{"", "arn:aws:sqs:x", "http://h", "arn:x=ftp://h", "arn:x=http://"} {
+		if _, err := ParseOwn([]string{wrong}); err == nil {
+			t.Errorf("%q is taken for an entry", wrong)
+		}
+	}
+}
+
+func TestCredentials(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "credentials")
+	text := "# mine\n[default]\naws_access_key_id = file\naws_secret_access_key=s=1\n\n[other]\naws_access_key_id=other\naws_secret_access_key=s\naws_session_token=t\n"
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	container := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprintf(w, `{"AccessKeyId":"container","SecretAccessKey":"s","Token":%q,"Expiration":"2099-01-01T00:00:00Z"}`, r.Header.Get("Authorization"))
+	}))
+	defer container.Close()
+	for name, c := range map[string]struct {
+		env  []string
+		want string
+	}{
+		"environment":   {[]string{"AWS_ACCESS_KEY_ID", "env", "AWS_SECRET_ACCESS_KEY", "s", "AWS_SESSION_TOKEN", "t", "AWS_SHARED_CREDENTIALS_FILE", file}, "env s t"},
+		"file":          {[]string{"AWS_SHARED_CREDENTIALS_FILE", file}, "file s=1 "},
+		"profile":       {[]string{"AWS_SHARED_CREDENTIALS_FILE", file, "AWS_PROFILE", "other"}, "other s t"},
+		"container":     {[]string{"AWS_CONTAINER_CREDENTIALS_FULL_URI", container.URL, "AWS_CONTAINER_AUTHORIZATION_TOKEN", "a"}, "container s a"},
+		"none":          {[]string{"HOME", t.TempDir()}, "!"},
+		"half a key":    {[]string{"AWS_ACCESS_KEY_ID", "env", "HOME", t.TempDir()}, "!"},
+		"not a profile": {[]string{"AWS_SHARED_CREDENTIALS_FILE", file, "AWS_PROFILE", "nobody"}, "!"},
+	} {
+		got, err := Credentials(env(c.env...)).Retrieve(t.Context())
+		text := fmt.Sprint(got.AccessKeyID, " ", got.SecretAccessKey, " ", got.SessionToken)
+		if err != nil {
+			text = "!"
+		}
+		if text != c.want {
+			t.Errorf("%s: %q (%v), want %q", name, text, err, c.want)
+		}
+	}
+	http.DefaultTransport.(*http.Transport).CloseIdleConnections()
+}
+
+// What is sent is signed by the server's own key for the region of the ARN: the
+// verifier that guards our API takes it.
+func TestRequestsAreSigned(t *testing.T) {
+	var seen []string
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		text := string(body)
+		scope := r.Header.Get("Authorization")
+		service := "sqs"
+		if strings.Contains(scope, "/sns/") {
+			service = "sns"
+		}
+		v := sigv4.Verifier{Service: service, Regions: []string{"eu-west-3"}}
+		if err := verify(v, r, body); err != nil {
+			t.Errorf("the signature of %s: %v", r.Header.Get("X-Amz-Target"), err)
+		}
+		switch {
+		case strings.HasSuffix(r.Header.Get("X-Amz-Target"), ".GetQueueUrl"):
+			seen = append(seen, "url "+text)
+			w.Header().Set("Content-Type", "application/x-amz-json-1.0")
+			io.WriteString(w, `{"QueueUrl":"http://elsewhere.invalid/q"}`)
+		case strings.HasSuffix(r.Header.Get("X-Amz-Target"), ".SendMessage"):
+			seen = append(seen, "send "+text)
+			w.Header().Set("Content-Type", "application/x-amz-json-1.0")
+			io.WriteString(w, `{}`)
+		default:
+			seen = append(seen, "publish "+text)
+			io.WriteString(w, `<PublishResponse><PublishResult><MessageId>1</MessageId></PublishResult></PublishResponse>`)
+		}
+	}))
+	defer server.Close()
+	a := AWS{Credentials: credentials.NewStaticCredentialsProvider("key", "secret", ""),
+		Endpoints: Endpoints{Getenv: env("AWS_ENDPOINT_URL", server.URL)}, HTTP: server.Client()}
+	m := Message{Event: meeting.Event{ID: "i", MeetingID: "m", At: time.Now()}, Body: []byte(`{}`)}
+	queue, topic := Queues(a), Topics(a)
+	for range 2 {
+		if err := queue.Send(t.Context(), "arn:aws:sqs:eu-west-3:123456789012:q", m); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := topic.Send(t.Context(), "arn:aws:sns:eu-west-3:123456789012:t.fifo", m); err != nil {
+		t.Fatal(err)
+	}
+	same(t, "requests", seen, []string{
+		`url {"QueueName":"q","QueueOwnerAWSAccountId":"123456789012"}`,
+		`send {"MessageBody":"{}","QueueUrl":"http://elsewhere.invalid/q"}`,
+		`send {"MessageBody":"{}","QueueUrl":"http://elsewhere.invalid/q"}`,
+		"publish Action=Publish&Message=%7B%7D&MessageDeduplicationId=i&MessageGroupId=m&TopicArn=arn%3Aaws%3Asns%3Aeu-west-3%3A123456789012%3At.fifo&Version=2010-03-31",
+	})
+	for _, wrong := range []string{"", "arn", "arn:aws:sqs::1:q", "arn:aws:sqs:r:1:"} {
+		if queue.Send(t.Context(), wrong, m) == nil || topic.Send(t.Context(), wrong, m) == nil {
+			t.Errorf("%q is taken for a queue or topic", wrong)
+		}
+	}
+}
+
+func TestWebhookRefusals(t *testing.T) {
+	followed := false
+	mux := http.NewServeMux()
+	mux.HandleFunc("/moved", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/ok", http.StatusTemporaryRedirect) })
+	mux.HandleFunc("/ok", func(http.ResponseWriter, *http.Request) { followed = true })
+	server := httptest.NewServer(mux)
+	defer server.Close()
+	gone := "http://user:password@127.0.0.1:1/secret"
+	s := Webhooks{URLs: []string{server.URL + "/moved", gone}, Secret: "s", HTTP: server.Client()}.Sender()
+	for address, want := range map[string]string{server.URL + "/moved": "307", gone: "refused", server.URL + "/ok": "settings"} {
+		err := s.Send(context.Background(), address, Message{Body: []byte("{}")})
+		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "password") {
+			t.Errorf("%s: %v, want an error with %q", address, err, want)
+		}
+	}
+	if followed {
+		t.Error("a redirect was followed")
+	}
+}
+
+func verify(v sigv4.Verifier, r *http.Request, body []byte) error {
+	_, err := v.Verify(r, body, func(id string) (account.Key, bool) {
+		return account.Key{ID: "key", Secret: "secret"}, id == "key"
+	}, time.Now())
+	return err
+}
