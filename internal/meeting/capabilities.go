@@ -23,11 +23,11 @@ func (s *Service) UpdateAttendeeCapabilities(ctx context.Context, account, meeti
 		if !ok {
 			return attendeeNotFound(attendeeID)
 		}
-		if to, err := capabilitiesFor(m, &to); err != nil {
+		to, err := capabilitiesFor(m, &to)
+		if err != nil {
 			return err
-		} else {
-			out = s.setCapabilities(tx, m, a, to)
 		}
+		out = s.setCapabilities(tx, m, a, to)
 		return nil
 	})
 	if err != nil {

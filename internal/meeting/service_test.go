@@ -380,6 +380,36 @@ func TestCreateMeetingWithAttendees(t *testing.T) {
 	wantCode(t, "a bad region", err, meeting.CodeBadRequest)
 }
 
+// TestCapabilityUpdates writes and tells of what changes, in one step.
+func TestCapabilityUpdates(t *testing.T) {
+	h := newHouse(t, meeting.ServiceOptions{})
+	m := h.meeting(t, "m")
+	ann, bob, cid := h.attendee(t, m.ID, "ann"), h.attendee(t, m.ID, "bob"), h.attendee(t, m.ID, "cid")
+	var commits []meeting.Commit
+	defer h.store.Watch(func(c meeting.Commit) { commits = append(commits, c) })()
+	quiet := meeting.Capabilities{Audio: meeting.Receive, Video: meeting.Receive, Content: meeting.NoMedia}
+	if a, err := h.UpdateAttendeeCapabilities(ctx, account, m.ID, ann.ID, quiet); err != nil || a.Capabilities != quiet || a.JoinToken != ann.JoinToken {
+		t.Fatalf("got %v, %v", a, err)
+	}
+	if len(commits) != 1 || len(commits[0].Changes) != 2 || commits[0].Changes[0].AttendeeUpdated == nil || commits[0].Changes[1].Event == nil {
+		t.Errorf("the watcher was told %+v", commits)
+	}
+	// ann has these already and bob is spared: cid alone is left.
+	if err := h.BatchUpdateAttendeeCapabilitiesExcept(ctx, account, m.ID, []string{strings.ToUpper(bob.ID)}, quiet); err != nil {
+		t.Fatal(err)
+	}
+	if len(commits) != 2 || commits[1].Changes[0].AttendeeUpdated.ID != cid.ID || h.told(meeting.EventAttendeeCapabilitiesUpdated) != 2 {
+		t.Errorf("the watcher was told %+v", commits)
+	}
+	// Nothing changes where one id is wrong.
+	err := h.BatchUpdateAttendeeCapabilitiesExcept(ctx, account, m.ID, []string{ann.ID, "x"}, meeting.DefaultCapabilities)
+	wantCode(t, "an unknown id among the spared", err, meeting.CodeNotFound)
+	wantCode(t, "251 spared", h.BatchUpdateAttendeeCapabilitiesExcept(ctx, account, m.ID, make([]string, 251), quiet), meeting.CodeBadRequest)
+	if len(commits) != 2 {
+		t.Errorf("a refused update wrote %+v", commits[2:])
+	}
+}
+
 func TestAuthenticate(t *testing.T) {
 	h := newHouse(t, meeting.ServiceOptions{})
 	m, elsewhere := h.meeting(t, "m"), h.meeting(t, "elsewhere")
