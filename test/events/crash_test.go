@@ -7,11 +7,15 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
+	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
 
 	"belfry/internal/meeting"
 	"belfry/internal/notify"
@@ -208,18 +212,38 @@ func TestNoEventIsLost(t *testing.T) {
 	}
 }
 
-// all empties a queue.
+// all empties a queue, in the order in which the messages were sent to it.
 func (e *emulator) all(t *testing.T, queueURL string) (list []envelope) {
 	t.Helper()
-	for {
-		messages := e.receive(t.Context(), t, queueURL)
-		if len(messages) == 0 {
-			return list
+	var came []types.Message
+	known := map[string]bool{} // by the queue's own id: it may give a message twice
+	empty := func() bool {
+		out, err := e.sqs.GetQueueAttributes(t.Context(), &sqs.GetQueueAttributesInput{QueueUrl: &queueURL, AttributeNames: []types.QueueAttributeName{
+			types.QueueAttributeNameApproximateNumberOfMessages, types.QueueAttributeNameApproximateNumberOfMessagesNotVisible}})
+		if err != nil {
+			t.Logf("looking at the queue: %v", err)
+			return false
 		}
-		for _, m := range messages {
-			list = append(list, open(t, *m.Body))
+		return out.Attributes["ApproximateNumberOfMessages"] == "0" && out.Attributes["ApproximateNumberOfMessagesNotVisible"] == "0"
+	}
+	for deadline := time.Now().Add(time.Minute); !empty(); {
+		if time.Now().After(deadline) {
+			t.Fatal("the queue does not get empty")
+		}
+		for _, m := range e.receive(t.Context(), t, queueURL) {
+			if !known[*m.MessageId] {
+				known[*m.MessageId] = true
+				came = append(came, m)
+			}
 		}
 	}
+	slices.SortStableFunc(came, func(a, b types.Message) int {
+		return strings.Compare(a.Attributes["SentTimestamp"], b.Attributes["SentTimestamp"])
+	})
+	for _, m := range came {
+		list = append(list, open(t, *m.Body))
+	}
+	return list
 }
 
 // reconcile holds what came against what was due.

@@ -87,7 +87,9 @@ func startEmulator(t *testing.T) *emulator {
 	}))
 	t.Cleanup(door.Close)
 	e.URL = door.URL
-	cfg := aws.Config{Region: region, BaseEndpoint: &direct, Credentials: credentials.NewStaticCredentialsProvider("x", "x", "")}
+	cfg := aws.Config{Region: region, BaseEndpoint: &direct, Credentials: credentials.NewStaticCredentialsProvider("x", "x", ""),
+		Retryer:    func() aws.Retryer { return aws.NopRetryer{} },
+		HTTPClient: &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}}
 	e.sqs, e.sns = sqs.NewFromConfig(cfg), sns.NewFromConfig(cfg)
 	return e
 }
@@ -95,9 +97,10 @@ func startEmulator(t *testing.T) *emulator {
 // queue makes a queue and returns its URL.
 func (e *emulator) queue(t *testing.T, name string) string {
 	t.Helper()
-	in := &sqs.CreateQueueInput{QueueName: &name}
+	// What was in an answer that did not reach us comes back soon.
+	in := &sqs.CreateQueueInput{QueueName: &name, Attributes: map[string]string{"VisibilityTimeout": "2"}}
 	if strings.HasSuffix(name, ".fifo") {
-		in.Attributes = map[string]string{"FifoQueue": "true"}
+		in.Attributes["FifoQueue"] = "true"
 	}
 	out, err := e.sqs.CreateQueue(t.Context(), in)
 	if err != nil {
@@ -129,13 +132,15 @@ type envelope struct {
 	}
 }
 
-// receive takes what is in a queue off it, at most ten.
+// receive takes what is in a queue off it, at most ten. An answer that is cut
+// off gives none.
 func (e *emulator) receive(ctx context.Context, t *testing.T, queueURL string) (messages []types.Message) {
 	t.Helper()
 	out, err := e.sqs.ReceiveMessage(ctx, &sqs.ReceiveMessageInput{QueueUrl: &queueURL, MaxNumberOfMessages: 10,
 		MessageSystemAttributeNames: []types.MessageSystemAttributeName{types.MessageSystemAttributeNameAll}})
 	if err != nil {
-		t.Fatal(err)
+		t.Logf("receiving: %v", err)
+		return nil
 	}
 	var batch []types.DeleteMessageBatchRequestEntry
 	for _, m := range out.Messages {
@@ -143,7 +148,7 @@ func (e *emulator) receive(ctx context.Context, t *testing.T, queueURL string) (
 	}
 	if len(batch) > 0 {
 		if _, err := e.sqs.DeleteMessageBatch(ctx, &sqs.DeleteMessageBatchInput{QueueUrl: &queueURL, Entries: batch}); err != nil {
-			t.Fatal(err)
+			t.Logf("deleting: %v", err) // they come again
 		}
 	}
 	return out.Messages

@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
@@ -20,6 +21,7 @@ import (
 	"belfry/internal/app"
 	"belfry/internal/config"
 	"belfry/internal/notify"
+	"belfry/internal/signaling/signaltest"
 )
 
 // server is a whole server that sends its events to an emulator.
@@ -138,6 +140,36 @@ func TestEveryKindOfTarget(t *testing.T) {
 			t.Errorf("message %d of the FIFO queue has the attributes %v", i+1, m.Attributes)
 		}
 	}
+}
+
+// What signaling sees of an attendee arrives too.
+func TestPresence(t *testing.T) {
+	e := startEmulator(t)
+	c := server(t, e, nil)
+	queue := e.queue(t, "presence")
+	m, err := c.CreateMeeting(t.Context(), &meetings.CreateMeetingInput{ClientRequestToken: aws.String("presence"), MediaRegion: aws.String(region),
+		ExternalMeetingId: aws.String("presence"), NotificationsConfiguration: &meetingtypes.NotificationsConfiguration{SqsQueueArn: aws.String(queueARN("presence"))}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, err := c.CreateAttendee(t.Context(), &meetings.CreateAttendeeInput{MeetingId: m.Meeting.MeetingId, ExternalUserId: aws.String("user")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	socket, err := signaltest.Dial(ctx, *m.Meeting.MediaPlacement.SignalingUrl, *a.Attendee.JoinToken, signaltest.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer socket.Close()
+	if _, _, err := socket.Join(ctx, 1); err != nil {
+		t.Fatal(err)
+	}
+	got, _ := e.await(t, queue, 3)
+	id := *m.Meeting.MeetingId
+	check(t, "the queue", got, []string{"chime:MeetingStarted " + id + " ", "chime:AttendeeAdded " + id + " " + *a.Attendee.AttendeeId,
+		"chime:AttendeeAuthorized " + id + " " + *a.Attendee.AttendeeId})
 }
 
 // The targets are missing when the meeting is created, and away when it ends.
