@@ -77,12 +77,13 @@ func (s *Server) start(ctx context.Context) error {
 		return fmt.Errorf("data_dir: %w", err)
 	}
 	store, err := jetstream.Open(ctx, jetstream.Config{
-		Dir: s.cfg.DataDir, URL: s.cfg.StoreURL, Replicas: s.cfg.StoreReplicas, Logger: s.logger,
+		Dir: s.cfg.DataDir, URL: s.cfg.StoreURL.Reveal(), Replicas: s.cfg.StoreReplicas, Logger: s.logger,
 	})
 	if err != nil {
 		return fmt.Errorf("opening the store: %w", err)
 	}
 	s.started("store", func(context.Context) error { return store.Close() })
+	s.health.Trouble = func() string { return trouble(store.Writable()) }
 	if s.key, err = loadKeyPair(s.cfg); err != nil {
 		return err
 	}
@@ -145,6 +146,19 @@ func (s *Server) startMedia() (*media.Server, error) {
 	s.started("media", func(context.Context) error { return m.Close() })
 	registerMedia(s.registry, m)
 	return m, nil
+}
+
+// trouble is what of an error everybody may read.
+func trouble(err error) string {
+	var told *meeting.Error
+	switch {
+	case err == nil:
+		return ""
+	case errors.As(err, &told):
+		return told.Message
+	default:
+		return "the store does not work"
+	}
 }
 
 // parseAdvertised gives an address without a port the port of listen.

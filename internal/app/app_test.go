@@ -237,6 +237,7 @@ func TestStartRefused(t *testing.T) {
 		{"media", "BELFRY_MEDIA_LISTEN", func(c *config.Config) { c.MediaListen = "192.0.2.1:7100" }},
 		{"data", "data_dir", func(c *config.Config) { c.DataDir = filepath.Join(file, "below") }},
 		{"relay everywhere", "turn_advertise", func(c *config.Config) { c.Listen, c.TURNListen = "0.0.0.0:0", "" }},
+		{"store", "NATS", func(c *config.Config) { c.StoreURL = "nats://user:hunter2%zz@127.0.0.1:1" }},
 		{"advertise", "media_advertise", func(c *config.Config) { c.MediaAdvertise = []string{"meet.example.org"} }},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -252,6 +253,9 @@ func TestStartRefused(t *testing.T) {
 			}
 			if !strings.Contains(err.Error(), c.want) {
 				t.Errorf("%v does not name %s", err, c.want)
+			}
+			if strings.Contains(err.Error(), "hunter2") {
+				t.Errorf("it tells a password: %v", err)
 			}
 		})
 	}

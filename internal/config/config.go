@@ -26,7 +26,7 @@ type Config struct {
 	TURNListen         string         `key:"turn_listen" help:"host:port (UDP and TCP) of the TURN server; empty: the host of listen and port 3478"`
 	TURNAdvertise      string         `key:"turn_advertise" help:"host or host:port of the TURN server as clients reach it; empty: turn_listen"`
 	TURNTTL            time.Duration  `key:"turn_ttl" help:"how long TURN credentials live; sessions need them for their whole length"`
-	StoreURL           string         `key:"store_url" help:"an outside NATS cluster with JetStream, such as nats://a:4222,nats://b:4222; empty: the embedded store"`
+	StoreURL           meeting.Secret `key:"store_url" help:"an outside NATS cluster with JetStream, such as nats://a:4222,nats://b:4222; empty: the embedded store"`
 	StoreReplicas      int            `key:"store_replicas" help:"copies that an outside cluster keeps of the state"`
 	Page               string         `key:"page" help:"the meeting page at /meet/: on, off, or auto (on when listen is on loopback, since the page lets anyone who reaches it create meetings)"`
 	MaxAttendees       int            `key:"max_attendees" help:"attendees of one meeting, 1-250"`

@@ -1,8 +1,10 @@
 package config
 
 import (
+	"encoding/json"
 	"errors"
 	"flag"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -181,6 +183,33 @@ func TestFileValuesAreTakenAsWritten(t *testing.T) {
 	want.MediaAdvertise = []string{"192.0.2.1", "192.0.2.2:5"}
 	if diff := cmp.Diff(want, c); diff != "" {
 		t.Error(diff)
+	}
+}
+
+func TestSecretsAreNotPrinted(t *testing.T) {
+	var usage strings.Builder
+	env := map[string]string{
+		"BELFRY_STORE_URL": "nats://user:hunter2@h:4222", "BELFRY_ACCESS_KEY_ID": "id", "BELFRY_SECRET_ACCESS_KEY": "hunter2",
+	}
+	c, err := load(t, env)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.StoreURL.Reveal() != env["BELFRY_STORE_URL"] {
+		t.Error("store_url is not taken as it was written")
+	}
+	asJSON, err := json.Marshal(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = Load([]string{"-h"}, func(name string) string { return env[name] }, &usage)
+	if !errors.Is(err, flag.ErrHelp) {
+		t.Error(err)
+	}
+	for _, text := range []string{fmt.Sprintf("%v %+v %#v", c, c, c), string(asJSON), usage.String()} {
+		if strings.Contains(text, "hunter2") {
+			t.Errorf("a secret is in %s", text)
+		}
 	}
 }
 

@@ -6,8 +6,14 @@ import (
 )
 
 // Health answers GET /healthz: 200 while the server takes requests, 503 before
-// it is ready and once it shuts down.
-type Health struct{ ready atomic.Bool }
+// it is ready, once it shuts down, and while a part cannot do its work.
+type Health struct {
+	ready atomic.Bool
+
+	// Trouble, when set, says why a part cannot do its work, "" when all can. The
+	// answer shows it to everybody. It is set before the first request.
+	Trouble func() string
+}
 
 // SetReady changes the answer.
 func (h *Health) SetReady(ready bool) { h.ready.Store(ready) }
@@ -20,6 +26,13 @@ func (h *Health) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(http.StatusServiceUnavailable)
 		_, _ = w.Write([]byte("not ready\n"))
 		return
+	}
+	if h.Trouble != nil {
+		if trouble := h.Trouble(); trouble != "" {
+			w.WriteHeader(http.StatusServiceUnavailable)
+			_, _ = w.Write([]byte(trouble + "\n"))
+			return
+		}
 	}
 	_, _ = w.Write([]byte("ok\n"))
 }

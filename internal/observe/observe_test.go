@@ -24,6 +24,24 @@ func TestHealthFollowsReadiness(t *testing.T) {
 	}
 }
 
+func TestHealthTellsTrouble(t *testing.T) {
+	trouble := ""
+	h := Health{Trouble: func() string { return trouble }}
+	h.SetReady(true)
+	for _, step := range []struct {
+		trouble string
+		code    int
+		body    string
+	}{{"", 200, "ok\n"}, {"the disk is full", 503, "the disk is full\n"}, {"", 200, "ok\n"}} {
+		trouble = step.trouble
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, httptest.NewRequest("GET", "/healthz", nil))
+		if w.Code != step.code || w.Body.String() != step.body {
+			t.Errorf("trouble %q: got %d %q, want %d %q", step.trouble, w.Code, w.Body, step.code, step.body)
+		}
+	}
+}
+
 func TestFiguresAreExposed(t *testing.T) {
 	r := NewRegistry()
 	Register(r, Figure{Name: "packets_total", Help: "Packets.", Value: func() float64 { return 7 }},

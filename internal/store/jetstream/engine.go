@@ -30,12 +30,22 @@ const (
 // connection to one outside.
 type engine struct {
 	nc     *nats.Conn
-	server *server.Server // nil when outside
-	lock   *os.File       // nil when outside
-	closed chan struct{}  // when nc has ended
+	server *server.Server    // nil when outside
+	lock   *os.File          // nil when outside
+	closed chan struct{}     // when nc has ended
+	hide   func(error) error // takes out of an error what of the URL is secret
 
 	said    *warnings       // what the embedded server complained of
 	streams map[string]bool // the streams that lay in the directory before the start
+
+	sick context.Context // ends when the engine was found unable to write; never when outside
+	fall context.CancelFunc
+}
+
+func newEngine() *engine {
+	e := &engine{closed: make(chan struct{}), hide: func(err error) error { return err }}
+	e.sick, e.fall = context.WithCancel(context.Background())
+	return e
 }
 
 func (e *engine) embedded() bool { return e.server != nil }
@@ -48,14 +58,18 @@ func startEngine(cfg Config, log *slog.Logger) (*engine, error) {
 }
 
 func dial(cfg Config, log *slog.Logger) (*engine, error) {
-	e := &engine{closed: make(chan struct{})}
+	if err := checkURLs(cfg.URL); err != nil {
+		return nil, err
+	}
+	e := newEngine()
+	e.hide = hider(cfg.URL)
 	opts := append(e.options(log), nats.MaxReconnects(-1), nats.ReconnectWait(200*time.Millisecond), nats.Timeout(5*time.Second))
 	if cfg.Creds != "" {
 		opts = append(opts, nats.UserCredentials(cfg.Creds))
 	}
 	nc, err := nats.Connect(cfg.URL, opts...)
 	if err != nil {
-		return nil, fmt.Errorf("connect to NATS: %w", err)
+		return nil, fmt.Errorf("connect to NATS: %w", e.hide(err))
 	}
 	e.nc = nc
 	return e, nil
@@ -67,24 +81,38 @@ func (e *engine) options(log *slog.Logger) []nats.Option {
 		nats.ClosedHandler(func(*nats.Conn) { close(e.closed) }),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
 			if err != nil {
-				log.Warn("store lost its connection", "error", err)
+				log.Warn("store lost its connection", "error", e.hide(err))
 			}
 		}),
 		nats.ReconnectHandler(func(*nats.Conn) { log.Info("store is connected again") }),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
-			log.Warn("store connection", "error", err)
+			log.Warn("store connection", "error", e.hide(err))
 		}),
 	}
 }
 
-func embed(cfg Config, log *slog.Logger) (_ *engine, err error) {
+func embed(cfg Config, log *slog.Logger) (*engine, error) {
 	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make data directory: %w", err)
 	}
-	e := &engine{closed: make(chan struct{}), said: &warnings{}}
-	if e.lock, err = lockDir(cfg.Dir); err != nil {
+	lock, err := lockDir(cfg.Dir)
+	if err != nil {
 		return nil, err
 	}
+	os.Remove(roomFile(cfg.Dir)) // of a process that was killed
+	e, err := embedLocked(cfg, log)
+	if err != nil {
+		lock.Close()
+		return nil, err
+	}
+	e.lock = lock
+	return e, nil
+}
+
+// embedLocked is embed for who has locked the directory already.
+func embedLocked(cfg Config, log *slog.Logger) (_ *engine, err error) {
+	e := newEngine()
+	e.said = &warnings{nudges: make(chan struct{}, 1)}
 	defer func() {
 		if err != nil {
 			e.stop(context.Background())
@@ -124,8 +152,17 @@ func embed(cfg Config, log *slog.Logger) (_ *engine, err error) {
 	return e, nil
 }
 
-// stop ends the engine and waits for it, at most until ctx ends.
+// stop ends the engine and waits for it, at most until ctx ends. It can be
+// called again.
 func (e *engine) stop(ctx context.Context) {
+	e.stopKeepingLock(ctx)
+	if e.lock != nil {
+		e.lock.Close()
+	}
+}
+
+func (e *engine) stopKeepingLock(ctx context.Context) {
+	e.fall()
 	if e.nc != nil {
 		e.nc.Close()
 		select {
@@ -141,9 +178,6 @@ func (e *engine) stop(ctx context.Context) {
 		case <-ended:
 		case <-ctx.Done():
 		}
-	}
-	if e.lock != nil {
-		e.lock.Close()
 	}
 }
 
@@ -165,17 +199,26 @@ func (e *engine) hadStream(name string) bool { return e.streams[name] }
 // warnings keeps the embedded server's last complaints, for the error of a
 // start that fails.
 type warnings struct {
-	mu   sync.Mutex
-	last []string
+	mu     sync.Mutex
+	last   []string
+	nudges chan struct{} // there was a complaint, or another reason to look after the engine
 }
 
 const keptWarnings = 5
 
 func (w *warnings) add(text string) {
+	w.nudge()
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.last = append(w.last, strings.TrimSpace(text)); len(w.last) > keptWarnings {
 		w.last = w.last[1:]
+	}
+}
+
+func (w *warnings) nudge() {
+	select {
+	case w.nudges <- struct{}{}:
+	default:
 	}
 }
 
@@ -187,6 +230,16 @@ func (w *warnings) text() string {
 		return ""
 	}
 	return ": " + strings.Join(w.last, "; ")
+}
+
+// ordinary is in complaints that read like damage and are none: after a kill
+// the engine counts its messages anew, and what it could not write is said by
+// the store, once.
+var ordinary = []string{
+	"Stream state outdated", "Stream state too short", "Stream state checksum did not match",
+	"Recovering stream state from index errored: prior state file",
+	"Recovering stream state from index errored: corrupt state file",
+	"ritical write error", "JetStream failed to store a msg",
 }
 
 // natsLogger passes the embedded server's words on. What it finds notable about
@@ -207,6 +260,11 @@ func (l natsLogger) say(level slog.Level, format string, v []any) {
 	text := fmt.Sprintf(format, v...)
 	if level >= slog.LevelWarn {
 		l.said.add(text)
+	}
+	for _, part := range ordinary {
+		if strings.Contains(text, part) {
+			level = slog.LevelDebug
+		}
 	}
 	if l.log.Enabled(context.Background(), level) {
 		l.log.Log(context.Background(), level, "store engine", "said", text)

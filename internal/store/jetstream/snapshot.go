@@ -226,16 +226,22 @@ func (s *Store) maybeSnapshot() {
 	s.state.Prune(s.cfg.Now())
 	snapshot, applied := s.state.Snapshot(), s.applied
 	s.since, s.sinceLen = 0, 0
+	sick := s.engine.sick
 	s.running.Add(1)
+	s.snapshots.Add(1)
 	go func() {
 		defer s.running.Done()
+		defer s.snapshots.Done()
 		defer s.snapshotting.Store(false)
 		ctx, cancel := context.WithTimeout(s.ctx, snapshotTimeout)
 		defer cancel()
+		defer context.AfterFunc(sick, cancel)()
 		begun := time.Now()
 		chunks, err := s.writeSnapshot(ctx, snapshot, applied)
 		switch {
 		case s.ctx.Err() != nil:
+		case sick.Err() != nil:
+			s.log.Debug("store gave up a snapshot", "error", err)
 		case isWrongSequence(err):
 			s.log.Debug("store leaves the snapshot to another node")
 		case err != nil:

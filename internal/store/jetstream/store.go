@@ -48,6 +48,8 @@ type Config struct {
 	Logger        *slog.Logger     // nil: none
 	Now           func() time.Time // nil: time.Now
 
+	room        func() error  // whether the disk takes writes; nil: tried in Dir
+	mendEvery   time.Duration // how often a store that cannot write looks whether it can; 0: 1 s
 	followEvery time.Duration // how often a node looks for commits it was not told of; 0: 5 s
 }
 
@@ -78,8 +80,10 @@ type Store struct {
 	reloads  int
 
 	snapshotting atomic.Bool
-	base         atomic.Pointer[endMarker] // the last snapshot known to be whole; zero: none
-	broken       atomic.Pointer[meeting.Error]
+	snapshots    sync.WaitGroup                // the snapshot that is being written
+	base         atomic.Pointer[endMarker]     // the last snapshot known to be whole; zero: none
+	broken       atomic.Pointer[meeting.Error] // why it cannot be used any more
+	refusing     atomic.Pointer[meeting.Error] // why it cannot write for now
 
 	ctx     context.Context // ends with Close
 	cancel  context.CancelFunc
@@ -112,6 +116,12 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	if cfg.CommitTimeout <= 0 {
 		cfg.CommitTimeout = 10 * time.Second
 	}
+	if cfg.room == nil {
+		cfg.room = func() error { return tryRoom(cfg.Dir) }
+	}
+	if cfg.mendEvery <= 0 {
+		cfg.mendEvery = time.Second
+	}
 	if cfg.followEvery <= 0 {
 		cfg.followEvery = 5 * time.Second
 	}
@@ -143,19 +153,14 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	}
 	s.running.Add(1)
 	go s.write()
+	s.guard(e)
 	return s, nil
 }
 
-func (s *Store) open(ctx context.Context) (err error) {
+func (s *Store) open(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
-	if s.js, err = jetstream.New(s.engine.nc, jetstream.WithDefaultTimeout(s.cfg.CommitTimeout)); err != nil {
-		return err
-	}
-	if s.commits, err = s.stream(ctx, s.names.commits, s.names.commit); err != nil {
-		return err
-	}
-	if err := s.openSlots(ctx); err != nil {
+	if err := s.openStreams(ctx); err != nil {
 		return err
 	}
 	if err := s.load(ctx); err != nil {
@@ -168,6 +173,17 @@ func (s *Store) open(ctx context.Context) (err error) {
 		return s.follow(ctx)
 	}
 	return nil
+}
+
+// openStreams finds the streams in the engine, or makes them.
+func (s *Store) openStreams(ctx context.Context) (err error) {
+	if s.js, err = jetstream.New(s.engine.nc, jetstream.WithDefaultTimeout(s.cfg.CommitTimeout)); err != nil {
+		return err
+	}
+	if s.commits, err = s.stream(ctx, s.names.commits, s.names.commit); err != nil {
+		return err
+	}
+	return s.openSlots(ctx)
 }
 
 // stream finds a stream or makes it.
@@ -222,6 +238,9 @@ func (s *Store) usable(ctx context.Context) error {
 // Update implements meeting.Store.
 func (s *Store) Update(ctx context.Context, fn func(meeting.Tx) error) error {
 	if err := s.usable(ctx); err != nil {
+		return err
+	}
+	if err := s.refusing.Load(); err != nil {
 		return err
 	}
 	u := &update{fn: fn, result: make(chan error, 1)}

@@ -65,6 +65,7 @@ func (s *Store) write() {
 				s.catchUpIdle()
 			case <-tick:
 				s.catchUpIdle()
+			case <-s.engine.sick.Done():
 			case <-s.ctx.Done():
 				return
 			}
@@ -72,6 +73,12 @@ func (s *Store) write() {
 		if s.ctx.Err() != nil {
 			answer(waiting, projection.ErrClosed)
 			return
+		}
+		if s.engine.sick.Err() != nil {
+			answer(waiting, s.refusing.Load())
+			waiting = nil
+			s.mend()
+			continue
 		}
 		waiting = s.gather(waiting)
 		if err := s.broken.Load(); err != nil {
@@ -173,13 +180,20 @@ func (s *Store) commit(batch []*update) int {
 	ctx, cancel := context.WithTimeout(context.Background(), s.cfg.CommitTimeout)
 	defer cancel()
 	defer context.AfterFunc(s.ctx, func() { time.AfterFunc(closeGrace, cancel) })()
+	defer context.AfterFunc(s.engine.sick, cancel)()
 	for {
 		a := s.run(batch)
 		settled, err := s.settle(ctx, a)
 		if err != nil {
-			s.log.Error("store could not commit", "error", err, "updates", len(a.updates))
-			answer(a.updates, &meeting.Error{Code: meeting.CodeUnavailable,
-				Message: "the store could not confirm the change", Err: err})
+			s.nudge()
+			if s.engine.sick.Err() == nil { // else it is said already
+				s.log.Error("store could not commit", "error", err, "updates", len(a.updates))
+			}
+			message := "the store could not confirm the change"
+			if sick := s.refusing.Load(); sick != nil {
+				message, err = message+": "+sick.Message, sick.Err
+			}
+			answer(a.updates, &meeting.Error{Code: meeting.CodeUnavailable, Message: message, Err: err})
 			return len(a.updates)
 		}
 		if settled {
@@ -218,6 +232,7 @@ func (s *Store) settle(ctx context.Context, a *attempt) (bool, error) {
 		case !refused:
 			unsure = true
 		}
+		s.nudge()
 		// Something else follows a.expect, or it is not known what does. When an
 		// earlier try of the same message may have been written, the log decides.
 		// Until something is there the very same message is sent again, because a

@@ -13,6 +13,8 @@ export class Browser {
     const browser = new Browser();
     const { outputFiles } = await build({
       entryPoints: [path.join(here, 'person.client.js')], bundle: true, write: false, format: 'iife', platform: 'browser',
+      // Another version of the client, by the path of its package.
+      alias: process.env.CHIME_CLIENT ? { 'amazon-chime-sdk-js': process.env.CHIME_CLIENT } : {},
       mainFields: ['browser', 'module', 'main'], conditions: ['browser', 'module', 'import'], define: { global: 'globalThis' }, logLevel: 'error',
     });
     // The application's page: its origin is another than the server's, as a builder's is.

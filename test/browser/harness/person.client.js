@@ -75,7 +75,8 @@ class Person {
     this.oscillator.connect(this.gain).connect(microphone);
     this.setTone(tone);
     this.oscillator.start();
-    await this.av.startAudioInput(microphone.stream);
+    // Clients before 3.0 choose devices instead of starting them.
+    await (this.av.startAudioInput ?? this.av.chooseAudioInputDevice).call(this.av, microphone.stream);
 
     this.element = document.createElement('audio');
     document.body.append(this.element);
@@ -133,7 +134,7 @@ class Person {
   }
 
   async camera(colour) {
-    await this.av.startVideoInput(this.picture(colour));
+    await (this.av.startVideoInput ?? this.av.chooseVideoInputDevice).call(this.av, this.picture(colour));
     this.av.startLocalVideoTile();
   }
 
