@@ -139,6 +139,9 @@ func (s *Server) startMedia() (*media.Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	if s.cfg.PublicURL != "" && len(advertise) == 0 && config.OnLoopback(listen) {
+		s.logger.Warn("clients elsewhere cannot reach the media: set media_listen, and media_advertise when the address is another outside", "media", listen)
+	}
 	m, err := media.NewServer(media.Config{Listen: listen, Advertise: advertise, Logger: s.logger, Codec: opus.Native()})
 	if err != nil {
 		return nil, fmt.Errorf("opening the media port (BELFRY_MEDIA_LISTEN, UDP): %w", err)
@@ -282,7 +285,9 @@ func (s *Server) route(r *router, service *meeting.Service, conferences *media.S
 	r.api, r.control, r.turn, r.ingest = front, sockets, relays.Control(service), ingest.New(service, s.registry)
 	r.share, r.view = screen.Share(service), screen.View(service)
 	r.health, r.metrics = &s.health, observe.MetricsHandler(s.registry)
-	if s.pageOn = s.cfg.Page == "on" || (s.cfg.Page == "auto" && config.OnLoopback(s.listener.Addr().String())); s.pageOn {
+	// A public URL says that others reach this server, by a proxy on this machine.
+	private := s.cfg.PublicURL == "" && config.OnLoopback(s.listener.Addr().String())
+	if s.pageOn = s.cfg.Page == "on" || (s.cfg.Page == "auto" && private); s.pageOn {
 		p := page.New(page.Config{
 			Endpoint: s.selfURL, Region: s.cfg.Region, AccessKeyID: s.key.ID, SecretAccessKey: s.key.Secret, Logger: s.logger,
 			ConnectOrigins: origins(s.cfg.PublicURL),

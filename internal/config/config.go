@@ -28,7 +28,7 @@ type Config struct {
 	TURNTTL            time.Duration  `key:"turn_ttl" help:"how long TURN credentials live; sessions need them for their whole length"`
 	StoreURL           meeting.Secret `key:"store_url" help:"an outside NATS cluster with JetStream, such as nats://a:4222,nats://b:4222; empty: the embedded store"`
 	StoreReplicas      int            `key:"store_replicas" help:"copies that an outside cluster keeps of the state"`
-	Page               string         `key:"page" help:"the meeting page at /meet/: on, off, or auto (on when listen is on loopback, since the page lets anyone who reaches it create meetings)"`
+	Page               string         `key:"page" help:"the meeting page at /meet/: on, off, or auto (on when listen is on loopback and there is no public_url, since the page lets anyone who reaches it create meetings)"`
 	MaxAttendees       int            `key:"max_attendees" help:"attendees of one meeting, 1-250"`
 	ClockSkew          time.Duration  `key:"clock_skew" help:"how far the date of a signed request may be off"`
 	DropAfter          time.Duration  `key:"drop_after" help:"how long an attendee whose signaling and media are gone is kept before others see it drop"`

@@ -57,6 +57,9 @@ func New(auth Authenticator, registry prometheus.Registerer) *Handler {
 	return h
 }
 
+// afterEnd stands for the name of an event whose attendee is gone.
+const afterEnd = "after_end"
+
 // post is the body of a client's request.
 type post struct {
 	// Authorization stands here when the browser posts by sendBeacon, which
@@ -111,9 +114,17 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if token == "" {
 		token = strings.TrimPrefix(p.Authorization, "Bearer ")
 	}
-	_, err = h.auth.Authenticate(r.Context(), meeting.Secret(strings.TrimSuffix(token, meeting.ContentSuffix)))
-	// The last events of a client come after its meeting ended.
-	if err != nil && meeting.CodeOf(err) != meeting.CodeNotFound {
+	join := meeting.Secret(strings.TrimSuffix(token, meeting.ContentSuffix))
+	_, err = h.auth.Authenticate(r.Context(), join)
+	switch {
+	case err == nil:
+	case meeting.CodeOf(err) == meeting.CodeForbidden && meeting.WellFormedJoinToken(join):
+		// The last events of a client come after its meeting ended. Whose they are
+		// cannot be proved any more, so their names are not counted.
+		h.events.WithLabelValues(afterEnd).Add(float64(len(p.Events)))
+		_, _ = io.WriteString(w, "{}\n")
+		return
+	default:
 		h.refuse(w, http.StatusForbidden, "the join token is not valid: send it as Authorization: Bearer <JoinToken>")
 		return
 	}

@@ -2,6 +2,7 @@ package ingest
 
 import (
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"net/http/httptest"
@@ -16,14 +17,15 @@ import (
 	"belfry/internal/meeting"
 )
 
+// departed has the form of a join token, and nobody has it.
+var departed = base64.RawStdEncoding.EncodeToString([]byte("00000000-0000-4000-8000-000000000000:00000000-0000-4000-8000-000000000001"))
+
 type fakeAuth struct{}
 
 func (fakeAuth) Authenticate(_ context.Context, token meeting.Secret) (meeting.Identity, error) {
 	switch token.Reveal() {
 	case "good":
 		return meeting.Identity{}, nil
-	case "ended":
-		return meeting.Identity{}, meeting.Errorf(meeting.CodeNotFound, "gone")
 	}
 	return meeting.Identity{}, meeting.Errorf(meeting.CodeForbidden, "no")
 }
@@ -38,7 +40,7 @@ func TestPosts(t *testing.T) {
 		"header":       {"POST", "Bearer good", `{"metadata":{},` + events + `}`, 200, 1},
 		"beacon":       {"POST", "", `{"authorization":"good",` + events + `}`, 200, 1},
 		"content":      {"POST", "Bearer good#content", `{` + events + `}`, 200, 1},
-		"after end":    {"POST", "Bearer ended", `{` + events + `}`, 200, 1},
+		"after end":    {"POST", "Bearer " + departed, `{` + events + `}`, 200, 0},
 		"no token":     {"POST", "", `{` + events + `}`, 403, 0},
 		"bad token":    {"POST", "Bearer bad", `{` + events + `}`, 403, 0},
 		"not JSON":     {"POST", "Bearer good", `x`, 400, 0},

@@ -67,6 +67,13 @@ func attendeeOf(token Secret) (attendeeID string, ok bool) {
 	return strings.ToLower(string(raw[:guidLen])), true
 }
 
+// WellFormedJoinToken tells whether a value could be a join token that was given
+// out once. It lets nobody in; it tells a latecomer from a fault.
+func WellFormedJoinToken(token Secret) bool {
+	_, ok := attendeeOf(token)
+	return ok
+}
+
 func (s Secret) equal(other Secret) bool {
 	return subtle.ConstantTimeCompare([]byte(s), []byte(other)) == 1
 }

@@ -52,9 +52,6 @@ func (s *Server) Control(auth Authenticator) http.Handler {
 		_, _ = io.Copy(io.Discard, http.MaxBytesReader(w, r.Body, maxControlBody))
 		identity, err := auth.Authenticate(r.Context(), requestToken(r))
 		switch {
-		case meeting.CodeOf(err) == meeting.CodeNotFound:
-			answer(w, http.StatusNotFound, map[string]string{"message": "the meeting has ended"})
-			return
 		case meeting.CodeOf(err) == meeting.CodeUnavailable:
 			answer(w, http.StatusServiceUnavailable, map[string]string{"message": "try again"})
 			return

@@ -236,7 +236,7 @@ func (f fakeAuth) Authenticate(_ context.Context, token meeting.Secret) (meeting
 
 func TestControl(t *testing.T) {
 	s := start(t, Config{Mode: Auto})
-	h := s.Control(fakeAuth{"good": nil, "ended": meeting.Errorf(meeting.CodeNotFound, "gone"), "busy": meeting.Errorf(meeting.CodeUnavailable, "later")})
+	h := s.Control(fakeAuth{"good": nil, "busy": meeting.Errorf(meeting.CodeUnavailable, "later")})
 	for name, test := range map[string]struct {
 		method, target, token string
 		want                  int
@@ -247,7 +247,6 @@ func TestControl(t *testing.T) {
 		"preflight":       {"OPTIONS", "/v2/turn_sessions", "", 204},
 		"bad token":       {"POST", "/v2/turn_sessions", "_aws_wt_session=bad", 403},
 		"no token":        {"POST", "/v2/turn_sessions", "", 403},
-		"ended":           {"POST", "/v2/turn_sessions", "_aws_wt_session=ended", 404},
 		"busy":            {"POST", "/v2/turn_sessions", "_aws_wt_session=busy", 503},
 		"wrong method":    {"DELETE", "/v2/turn_sessions", "", 405},
 	} {

@@ -2,7 +2,7 @@
 // commit, builds it, and expects the test that watches over it to turn red.
 //   node mutants.mjs [WORD]     only those whose name has the word
 import { execFileSync, spawnSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -52,12 +52,16 @@ const mutants = [
   ['no relay is handed out', 'internal/turn/credentials.go', 's.cfg.Mode == Always', 'false', 'turn', 'always: media goes through the relay over udp'],
   ['a relay is always handed out', 'internal/turn/credentials.go', '(s.cfg.Mode == Auto && needed)', 's.cfg.Mode == Auto', 'turn', 'by default on loopback'],
   ['a stopping server says goodbye for good', 'internal/signaling/signaling.go', 'closeRestarting  = 4503', 'closeRestarting  = 4410', 'restart', 'ended by Ctrl-C'],
+  ['going back is forgotten while joining', 'web/src/main.js', 'else if (abandon) abandon();', '', 'page', 'going back while joining'],
+  ['a failed attempt takes the camera', 'web/src/session.js', 'if (this.cameraOn && !this.av.hasStartedLocalVideoTile()) this.av.startLocalVideoTile();', '', 'page', 'who needs the relay'],
+  ['a relay is never handed out when needed', 'internal/turn/credentials.go', '(s.cfg.Mode == Auto && needed)', 'false', 'page', 'who needs the relay'],
 ];
 
 const word = process.argv[2] ?? '';
 const tree = mkdtempSync(path.join(tmpdir(), 'belfry-mutants-'));
 const git = (...args) => execFileSync('git', args, { cwd: here, stdio: ['ignore', 'ignore', 'inherit'] });
 git('worktree', 'add', '--detach', tree);
+symlinkSync(path.join(here, '../../web/node_modules'), path.join(tree, 'web/node_modules'));
 let survivors = 0;
 try {
   for (const [name, file, text, instead, tests, test] of mutants) {
@@ -66,6 +70,7 @@ try {
     const original = readFileSync(target, 'utf8');
     if (!original.includes(text)) throw new Error(`${file} has no ${JSON.stringify(text)} to break`);
     writeFileSync(target, original.replace(text, () => instead));
+    if (tests === 'page') execFileSync('node', ['build.mjs'], { cwd: path.join(tree, 'web'), stdio: 'ignore' });
     const binary = path.join(tree, 'mutant');
     const build = spawnSync('go', ['build', '-o', binary, './cmd/belfry'], { cwd: tree, encoding: 'utf8' });
     if (build.status !== 0) throw new Error(`${name}: the broken program does not build:\n${build.stderr}`);

@@ -34,13 +34,16 @@ function openLobby(error) {
   view('lobby', () => lobby(root, { devices, room, error: complaint, onjoin: join }));
 }
 
+let abandon = null; // gives up the joining that is under way
+
 async function join({ room, name, muted, camera }) {
   if (location.pathname !== roomPath(room)) history.pushState(null, '', roomPath(room));
   let wanted = true;
-  view('joining', () => joining(() => {
+  abandon = () => {
     wanted = false;
     openLobby();
-  }));
+  };
+  view('joining', () => joining(abandon));
   try {
     const seat = await takeSeat(room, name);
     if (!wanted) return;
@@ -49,6 +52,7 @@ async function join({ room, name, muted, camera }) {
     if (wanted) openLobby(error.message);
     return;
   }
+  abandon = null;
   const mine = session;
   mine.addEventListener('stop', async ({ detail }) => {
     session = null;
@@ -87,6 +91,7 @@ function joining(oncancel) {
 
 addEventListener('popstate', () => {
   if (session) session.leave();
+  else if (abandon) abandon();
   else openLobby();
 });
 // Leaving says so, instead of letting the others wait until the silence is noticed.

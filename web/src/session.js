@@ -83,6 +83,9 @@ export class Session extends EventTarget {
       audioVideoDidStartConnecting: again => this.#enter(again ? 'reconnecting' : 'connecting'),
       audioVideoDidStart: () => {
         this.connectedAt ||= performance.now();
+        this.#emit('poor', { poor: false }); // a new connection begins in good health, without a word
+        // A connection that fails takes one's own tile with it.
+        if (this.cameraOn && !this.av.hasStartedLocalVideoTile()) this.av.startLocalVideoTile();
         this.#enter('connected');
       },
       audioVideoDidStop: status => this.#stopped(status.statusCode()),
@@ -159,8 +162,8 @@ export class Session extends EventTarget {
       this.#emit('share');
       return;
     }
-    // One's own tile outlives the camera; it has a stream only while that is on.
-    const shown = tile.localTile && !tile.boundVideoStream ? null : tile.tileId;
+    // A tile outlives its picture: one's own the camera, another's a lost connection.
+    const shown = tile.boundVideoStream ? tile.tileId : null;
     const person = this.people.get(id);
     if (!person) {
       this.#waiting.set(id, shown);

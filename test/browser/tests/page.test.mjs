@@ -3,6 +3,7 @@ import { test, before, after, afterEach } from 'node:test';
 import assert from 'node:assert/strict';
 import { Browser } from '../harness/browser.mjs';
 import { Server } from '../harness/server.mjs';
+import { eventually } from '../harness/meeting.mjs';
 
 let server, browser;
 const visitors = [];
@@ -156,5 +157,44 @@ test('licences of all that is in the bundle', async () => {
   const names = await page.locator('summary').allTextContents();
   for (const name of ['amazon-chime-sdk-js 3.32.0', 'protobufjs', 'pako', '@fontsource-variable/figtree']) {
     assert.ok(names.some((text) => text.startsWith(name)), `${name} in ${names}`);
+  }
+});
+
+test('going back while joining goes back', async () => {
+  const { page } = await visit('/meet/', 'Ann');
+  let arrived;
+  const held = new Promise((resolve) => { arrived = resolve; });
+  await page.route('**/meet/api/join', async (route) => {
+    arrived();
+    await new Promise((resolve) => setTimeout(resolve, 1500));
+    await route.continue();
+  });
+  const answered = page.waitForResponse('**/meet/api/join');
+  await page.click(at('create-button'));
+  await held;
+  await page.goBack();
+  await page.waitForSelector(at('create-button'));
+  await answered;
+  await page.waitForTimeout(1000);
+  assert.equal(await page.locator(at('meeting')).count(), 0, 'the meeting was entered all the same');
+});
+
+test('who needs the relay comes in with the camera on', { timeout: 120_000 }, async () => {
+  // Nothing answers at the address that clients are told; the relay knows the real one.
+  const hidden = await Server.start({ env: { BELFRY_MEDIA_ADVERTISE: '127.0.0.1:27998', BELFRY_TURN: 'auto' } });
+  const usual = server;
+  try {
+    server = hidden;
+    const { page } = await visit('/meet/', 'Ann');
+    await page.click(at('create-button'));
+    await page.waitForSelector(`${at('meeting')}[data-state="connected"]`, { timeout: 60_000 });
+    await plays(page, '[data-testid="tile"][data-name="Ann"]');
+    await eventually('video through the relay', async () => (await hidden.metric('belfry_media_video_in_total')) > 50);
+    assert.ok(await hidden.metric('belfry_turn_allocations') >= 1);
+    assert.equal(await page.locator('.poor').count(), 0, 'the page still says that the connection is poor');
+  } finally {
+    server = usual;
+    await Promise.all(visitors.splice(0).map(({ context }) => context.close()));
+    await hidden.stop();
   }
 });
