@@ -58,6 +58,8 @@ type Reader interface {
 	// Setting is a small value that the server keeps for itself, such as the key
 	// that seals page tokens.
 	Setting(name string) ([]byte, bool)
+	// SettingNames lists the settings whose names begin so, sorted.
+	SettingNames(prefix string) []string
 }
 
 // Tx is a Reader that sees its own writes, and the writes.
@@ -81,6 +83,7 @@ type Tx interface {
 	PutDeadLetter(DeadLetter)
 	DeleteDeadLetter(seq uint64)
 	PutSetting(name string, value []byte)
+	DeleteSetting(name string)
 }
 
 // Commit is one atomic step, in the order of its writes.

@@ -40,6 +40,7 @@ type wireOp struct {
 	AttendeeDeleted *wireGone     `json:"ad,omitempty"`
 	Event           *wireEvent    `json:"e,omitempty"`
 	Setting         *wireSetting  `json:"s,omitempty"`
+	SettingGone     string        `json:"sd,omitempty"`
 	Delivered       *wireProgress `json:"dl,omitempty"`
 	DeadLetter      *wireDead     `json:"x,omitempty"`
 	DeadRemoved     uint64        `json:"xd,omitempty"`
@@ -218,6 +219,8 @@ func toWire(op Op) (w wireOp) {
 		w.Event = wireFromEvent(ch.Event)
 	case op.Setting != nil:
 		w.Setting = &wireSetting{Name: op.Setting.Name, Value: op.Setting.Value}
+	case op.SettingGone != "":
+		w.SettingGone = op.SettingGone
 	case op.Delivered != nil:
 		p := wireFromDelivery(op.Delivered.Delivery)
 		p.Meeting = op.Delivered.MeetingID
@@ -251,6 +254,8 @@ func fromWire(w wireOp) (op Op) {
 			value = []byte{}
 		}
 		op.Setting = &Setting{Name: w.Setting.Name, Value: value}
+	case w.SettingGone != "":
+		op.SettingGone = w.SettingGone
 	case w.Delivered != nil:
 		op.Delivered = &Delivered{MeetingID: w.Delivered.Meeting, Delivery: w.Delivered.delivery()}
 	case w.DeadLetter != nil && w.DeadLetter.Event != nil:

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"runtime/debug"
 	"slices"
+	"strings"
 
 	"belfry/internal/meeting"
 )
@@ -28,7 +29,7 @@ type Overlay struct {
 	meetingsN map[string]int     // change of MeetingCount
 	peopleN   map[string]int     // change of AttendeeCount
 	journals  map[string]stagedJournal
-	settings  map[string][]byte
+	settings  map[string][]byte     // nil: deleted
 	dead      []*meeting.DeadLetter // added, in order
 	deadGone  map[uint64]bool
 }
@@ -283,6 +284,15 @@ func (o *Overlay) PutSetting(name string, value []byte) {
 	o.ops = append(o.ops, Op{Setting: &Setting{Name: name, Value: value}})
 }
 
+// DeleteSetting implements meeting.Tx.
+func (o *Overlay) DeleteSetting(name string) {
+	if _, ok := o.Setting(name); !ok {
+		return
+	}
+	set(o, o.settings, name, nil)
+	o.ops = append(o.ops, Op{SettingGone: name})
+}
+
 // Meeting implements meeting.Reader, as do the methods below.
 func (o *Overlay) Meeting(id string) (*meeting.Meeting, bool) {
 	if m, ok := o.meetings[id]; ok {
@@ -454,9 +464,21 @@ func (o *Overlay) DeadLetterCount() int {
 // Setting implements meeting.Reader.
 func (o *Overlay) Setting(name string) ([]byte, bool) {
 	if v, ok := o.settings[name]; ok {
-		return v, true
+		return v, v != nil
 	}
 	return o.base.Setting(name)
+}
+
+// SettingNames implements meeting.Reader.
+func (o *Overlay) SettingNames(prefix string) []string {
+	names := slices.DeleteFunc(o.base.SettingNames(prefix), func(name string) bool { _, staged := o.settings[name]; return staged })
+	for name, value := range o.settings {
+		if value != nil && strings.HasPrefix(name, prefix) {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
 }
 
 func cloneMeeting(in *meeting.Meeting) *meeting.Meeting {

@@ -41,6 +41,7 @@ func everything() []Op {
 			Capabilities: &meeting.Capabilities{Audio: meeting.Send, Video: meeting.Receive, Content: meeting.NoMedia}}}},
 		{Setting: &Setting{Name: "s", Value: []byte{0, 255}}},
 		{Setting: &Setting{Name: "empty", Value: []byte{}}},
+		{SettingGone: "gone"},
 		{Delivered: &Delivered{MeetingID: "m", Delivery: meeting.Delivery{Target: meeting.Target{Kind: meeting.TargetSQS, Address: "sqs"}, Through: 3}}},
 		{DeadLetter: &meeting.DeadLetter{Seq: 5, Target: meeting.Target{Kind: meeting.TargetSNS, Address: "sns"}, At: at, Attempts: 2,
 			Reason: "r", Event: meeting.Event{ID: "d", Number: 2, Type: meeting.EventMeetingEnded, At: at, MeetingID: "m"}}},

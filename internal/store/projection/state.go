@@ -7,6 +7,7 @@ package projection
 import (
 	"slices"
 	"sort"
+	"strings"
 	"sync"
 	"time"
 
@@ -22,6 +23,7 @@ const LateWords = time.Hour
 type Op struct {
 	meeting.Change
 	Setting     *Setting
+	SettingGone string // name
 	Delivered   *Delivered
 	DeadLetter  *meeting.DeadLetter
 	DeadRemoved uint64 // Seq
@@ -133,6 +135,8 @@ func (s *State) note(op Op) {
 	switch {
 	case op.Setting != nil:
 		s.settings[op.Setting.Name] = op.Setting.Value
+	case op.SettingGone != "":
+		delete(s.settings, op.SettingGone)
 	case op.Delivered != nil:
 		if j := s.journals[op.Delivered.MeetingID]; j != nil {
 			j.delivered(op.Delivered.Delivery)
@@ -449,4 +453,16 @@ func (s *State) DeadLetterCount() int { return s.dead.len() }
 func (s *State) Setting(name string) ([]byte, bool) {
 	v, ok := s.settings[name]
 	return v, ok
+}
+
+// SettingNames implements meeting.Reader.
+func (s *State) SettingNames(prefix string) []string {
+	var names []string
+	for name := range s.settings {
+		if strings.HasPrefix(name, prefix) {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
 }

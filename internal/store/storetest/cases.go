@@ -336,6 +336,28 @@ func testSettings(t *testing.T, o Opener) {
 		_, ok = r.Setting("other")
 		equal(t, "other found", ok, false)
 	})
+	everywhere(t, s, func(tx meeting.Tx) {
+		for _, name := range []string{"list/b", "list/a", "lis", "list0", "list/staged"} {
+			tx.PutSetting(name, nil)
+		}
+		tx.DeleteSetting("list/staged")
+		tx.DeleteSetting("never was")
+	}, func(t *testing.T, r meeting.Reader) {
+		equal(t, "names", r.SettingNames("list/"), []string{"list/a", "list/b"})
+		equal(t, "no names", len(r.SettingNames("other")), 0)
+	})
+	everywhere(t, s, func(tx meeting.Tx) {
+		tx.DeleteSetting("list/a")
+		tx.PutSetting("list/c", nil)
+		tx.DeleteSetting("empty")
+		tx.PutSetting("empty", []byte("again"))
+	}, func(t *testing.T, r meeting.Reader) {
+		_, ok := r.Setting("list/a")
+		equal(t, "deleted is found", ok, false)
+		equal(t, "names", r.SettingNames("list/"), []string{"list/b", "list/c"})
+		got, _ := r.Setting("empty")
+		equal(t, "deleted and put", string(got), "again")
+	})
 	value[0] = 9
 	everywhere(t, s, func(meeting.Tx) {}, func(t *testing.T, r meeting.Reader) {
 		got, _ := r.Setting("key")

@@ -3,7 +3,9 @@ package storetest
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
+	"strings"
 	"testing"
 
 	"belfry/internal/meeting"
@@ -169,6 +171,11 @@ func (w *world) step(m *model, tx meeting.Tx, n int) {
 	case 6: // an event, its delivery, or a setting
 		if tag == 0 {
 			name := fmt.Sprint("setting-", w.run, "-", person)
+			if which == 0 {
+				tx.DeleteSetting(name)
+				delete(m.settings, name)
+				return
+			}
 			tx.PutSetting(name, []byte{byte(which)})
 			m.settings[name] = string([]byte{byte(which)})
 			return
@@ -251,6 +258,8 @@ func (w *world) compare(t reporter, r meeting.Reader) {
 		}
 	}
 	equal(t, "Replicas", r.Replicas(w.meetingID(0)), replicas)
+	equal(t, "SettingNames", strings.Join(r.SettingNames(fmt.Sprint("setting-", w.run, "-")), " "),
+		strings.Join(slices.Sorted(maps.Keys(m.settings)), " "))
 	for p := range modelAttendees {
 		name := fmt.Sprint("setting-", w.run, "-", p)
 		value, ok := r.Setting(name)
@@ -277,6 +286,7 @@ func testReopen(t *testing.T, o Opener) {
 		tx.PutMeeting(newMeeting(2))
 		tx.Emit(meeting.Event{ID: "e", MeetingID: id('m', 1), Type: meeting.EventMeetingStarted, At: epoch})
 		tx.PutSetting("key", []byte("value"))
+		tx.PutSetting("gone", []byte("value"))
 		tx.SetDelivered(id('m', 1), sqsTarget, 1)
 		tx.PutDeadLetter(deadLetter(1))
 		tx.PutDeadLetter(deadLetter(2))
@@ -285,6 +295,7 @@ func testReopen(t *testing.T, o Opener) {
 		tx.DeleteDeadLetter(tx.DeadLetters(0, 1)[0].Seq)
 		tx.DeleteAttendee(id('m', 1), id('a', 2))
 		tx.DeleteMeeting(id('m', 2))
+		tx.DeleteSetting("gone")
 	})
 	for range 2 {
 		s = o.Reopen(t, s)
@@ -298,6 +309,7 @@ func testReopen(t *testing.T, o Opener) {
 			equal(t, "events", len(r.Events(id('m', 1), 0, 10)), 1)
 			v, _ := r.Setting("key")
 			equal(t, "setting", string(v), "value")
+			equal(t, "settings", r.SettingNames(""), []string{"key"})
 			equal(t, "deliveries", r.Deliveries(id('m', 1)), []meeting.Delivery{{Target: snsTarget}})
 			equal(t, "dead letters", deadLetters(r), []meeting.DeadLetter{deadLetter(2)})
 		})
