@@ -26,6 +26,7 @@ func (s *Server) startEvents(ctx context.Context, store meeting.Store) (signalin
 		Senders: map[meeting.TargetKind]notify.Sender{
 			meeting.TargetSQS:     notify.Queues(aws),
 			meeting.TargetSNS:     notify.Topics(aws),
+			meeting.TargetLambda:  notify.Functions(aws),
 			meeting.TargetWebhook: notify.Webhooks{URLs: s.cfg.EventWebhooks, Secret: s.cfg.EventWebhookSecret}.Sender(),
 		},
 	})

@@ -32,8 +32,8 @@ type Config struct {
 	MaxAttendees       int            `key:"max_attendees" help:"attendees of one meeting, 1-250"`
 	ClockSkew          time.Duration  `key:"clock_skew" help:"how far the date of a signed request may be off"`
 	DropAfter          time.Duration  `key:"drop_after" help:"how long an attendee whose signaling and media are gone is kept before others see it drop"`
-	EventEndpoints     []string       `key:"event_endpoints" help:"where queues and topics are, as ARN=URL; an ARN may end in *. Others: AWS_ENDPOINT_URL_SQS, AWS_ENDPOINT_URL_SNS, AWS_ENDPOINT_URL"`
-	EventAWS           string         `key:"event_aws" help:"whether queues and topics without an endpoint are looked for at AWS itself: on or off"`
+	EventEndpoints     []string       `key:"event_endpoints" help:"where queues, topics and functions are, as ARN=URL; an ARN may end in *. Others: AWS_ENDPOINT_URL_SQS, _SNS or _LAMBDA, AWS_ENDPOINT_URL"`
+	EventAWS           string         `key:"event_aws" help:"whether queues, topics and functions without an endpoint are looked for at AWS itself: on or off"`
 	EventWebhooks      []string       `key:"event_webhooks" help:"http or https URLs that the events of all new meetings are posted to"`
 	EventWebhookSecret meeting.Secret `key:"event_webhook_secret" help:"key of the HMAC-SHA256 that signs what is posted to event_webhooks"`
 	LogLevel           string         `key:"log_level" help:"debug, info, warn or error"`

@@ -9,6 +9,7 @@ type TargetKind string
 const (
 	TargetSQS     TargetKind = "sqs"     // Address is the queue's ARN
 	TargetSNS     TargetKind = "sns"     // Address is the topic's ARN
+	TargetLambda  TargetKind = "lambda"  // Address is the function's ARN
 	TargetWebhook TargetKind = "webhook" // Address is a URL of the settings
 )
 
@@ -18,8 +19,7 @@ type Target struct {
 	Address string
 }
 
-// Targets lists where the events go. A Lambda function is accepted by the API
-// and gets nothing.
+// Targets lists where the events go; each gets every one.
 func (n Notifications) Targets() []Target {
 	var list []Target
 	if n.SQSQueueARN != "" {
@@ -27,6 +27,9 @@ func (n Notifications) Targets() []Target {
 	}
 	if n.SNSTopicARN != "" {
 		list = append(list, Target{TargetSNS, n.SNSTopicARN})
+	}
+	if n.LambdaFunctionARN != "" {
+		list = append(list, Target{TargetLambda, n.LambdaFunctionARN})
 	}
 	for _, url := range n.Webhooks {
 		list = append(list, Target{TargetWebhook, url})

@@ -23,6 +23,11 @@ const (
 	EventAttendeeContentVideoStarted EventType = "chime:AttendeeContentVideoStarted"
 	EventAttendeeContentVideoStopped EventType = "chime:AttendeeContentVideoStopped"
 	EventAttendeeCapabilitiesUpdated EventType = "chime:AttendeeCapabilitiesUpdated"
+	EventTranscriptionStarted        EventType = "chime:TranscriptionStarted"
+	EventTranscriptionStopped        EventType = "chime:TranscriptionStopped"
+	EventTranscriptionInterrupted    EventType = "chime:TranscriptionInterrupted"
+	EventTranscriptionResumed        EventType = "chime:TranscriptionResumed"
+	EventTranscriptionFailed         EventType = "chime:TranscriptionFailed"
 )
 
 // Event is one thing that happened in a meeting. It is written in the same
@@ -39,6 +44,14 @@ type Event struct {
 	MediaRegion       string
 	AttendeeID        string // "" for events of the meeting itself
 	ExternalUserID    string
-	NetworkType       string        // "Voip" where the type has it
-	Capabilities      *Capabilities // the new ones, of EventAttendeeCapabilitiesUpdated alone
+	NetworkType       string              // "Voip" where the type has it
+	Capabilities      *Capabilities       // the new ones, of EventAttendeeCapabilitiesUpdated alone
+	Transcription     *TranscriptionEvent // of the transcription types alone
+}
+
+// TranscriptionEvent is what a transcription event tells beside its type.
+type TranscriptionEvent struct {
+	Region        string // transcriptionRegion: where the engine is
+	Configuration string // transcriptionConfiguration: the TranscriptionConfiguration as JSON text
+	Message       string // why; of EventTranscriptionInterrupted and EventTranscriptionFailed alone
 }

@@ -17,7 +17,7 @@ import (
 	"belfry/internal/meeting"
 )
 
-// AWS is how queues and topics are reached.
+// AWS is how queues, topics and functions are reached.
 type AWS struct {
 	Credentials aws.CredentialsProvider
 	Endpoints   Endpoints
@@ -27,18 +27,19 @@ type AWS struct {
 // maxCached bounds clients and queue URLs that are remembered.
 const maxCached = 4096
 
-// errARN is what an ARN that names no queue or topic fails with.
-var errARN = errors.New("the ARN is not one of a queue or topic")
+// errARN is what an ARN that names nothing events can be sent to fails with.
+var errARN = errors.New("the ARN is not one of a queue, topic or function, as its place says")
 
 // arn is the parts of arn:partition:service:region:account:resource that count.
-type arn struct{ service, region, account, resource string }
+type arn struct{ region, account, resource string }
 
-func parseARN(text string) (arn, error) {
+// parseARN reads an ARN of a service.
+func parseARN(service meeting.TargetKind, text string) (arn, error) {
 	p := strings.SplitN(text, ":", 6)
-	if len(p) != 6 || p[0] != "arn" || p[3] == "" || p[5] == "" {
+	if len(p) != 6 || p[0] != "arn" || p[2] != string(service) || p[3] == "" || p[5] == "" {
 		return arn{}, errARN
 	}
-	return arn{service: p[2], region: p[3], account: p[4], resource: p[5]}, nil
+	return arn{region: p[3], account: p[4], resource: p[5]}, nil
 }
 
 // isFIFO reports whether a queue or topic keeps the order of a group.
@@ -109,7 +110,7 @@ type queues struct {
 func Queues(a AWS) Sender { return &queues{aws: a.withDefaults()} }
 
 func (q *queues) Send(ctx context.Context, address string, m Message) error {
-	name, err := parseARN(address)
+	name, err := parseARN(meeting.TargetSQS, address)
 	if err != nil {
 		return err
 	}
@@ -175,7 +176,7 @@ type topics struct {
 func Topics(a AWS) Sender { return &topics{aws: a.withDefaults()} }
 
 func (t *topics) Send(ctx context.Context, address string, m Message) error {
-	name, err := parseARN(address)
+	name, err := parseARN(meeting.TargetSNS, address)
 	if err != nil {
 		return err
 	}

@@ -8,9 +8,9 @@ import (
 	"belfry/internal/meeting"
 )
 
-// Endpoints tells where a queue or topic is. The first of these that says
-// something wins: the target's own entry, AWS_ENDPOINT_URL_SQS or _SNS,
-// AWS_ENDPOINT_URL, and AWS itself where that is allowed.
+// Endpoints tells where a queue, topic or function is. The first of these that
+// says something wins: the target's own entry, AWS_ENDPOINT_URL_SQS, _SNS or
+// _LAMBDA, AWS_ENDPOINT_URL, and AWS itself where that is allowed.
 type Endpoints struct {
 	// Own has ARNs, or beginnings of ARNs that end in *, and their URLs; the
 	// longest that fits counts.

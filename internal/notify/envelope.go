@@ -34,6 +34,10 @@ type detail struct {
 	NetworkType       string            `json:"networkType,omitempty"`
 	Success           string            `json:"success,omitempty"` // "1", of a change of capabilities
 	Capabilities      *capabilities     `json:"attendeeCapabilities,omitempty"`
+
+	TranscriptionRegion        string `json:"transcriptionRegion,omitempty"`
+	TranscriptionConfiguration string `json:"transcriptionConfiguration,omitempty"` // JSON in a string
+	Message                    string `json:"message,omitempty"`
 }
 
 type capabilities struct {
@@ -55,6 +59,9 @@ func Envelope(e meeting.Event) ([]byte, error) {
 	}
 	if c := e.Capabilities; c != nil {
 		d.Success, d.Capabilities = "1", &capabilities{c.Audio, c.Video, c.Content}
+	}
+	if t := e.Transcription; t != nil {
+		d.TranscriptionRegion, d.TranscriptionConfiguration, d.Message = t.Region, t.Configuration, t.Message
 	}
 	body, err := json.Marshal(envelope{
 		Version: "0", ID: e.ID, DetailType: "Chime Meeting State Change", Source: "aws.chime",

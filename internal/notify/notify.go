@@ -1,5 +1,5 @@
 // Package notify delivers what happened in meetings to those who asked for it:
-// the SQS queue and the SNS topic of a meeting's NotificationsConfiguration, and
+// the SQS queue, SNS topic and Lambda function of its NotificationsConfiguration, and
 // the webhooks of the settings. The events themselves are in the store, written
 // in the same step as what they tell of; the store is the queue, and also keeps
 // how far each target is with each meeting, so nothing is lost when the process

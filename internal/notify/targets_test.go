@@ -105,15 +105,20 @@ func TestRequestsAreSigned(t *testing.T) {
 		body, _ := io.ReadAll(r.Body)
 		text := string(body)
 		scope := r.Header.Get("Authorization")
-		service := "sqs"
-		if strings.Contains(scope, "/sns/") {
-			service = "sns"
+		service := ""
+		for _, name := range []string{"sqs", "sns", "lambda"} {
+			if strings.Contains(scope, "/eu-west-3/"+name+"/aws4_request") {
+				service = name
+			}
 		}
 		v := sigv4.Verifier{Service: service, Regions: []string{"eu-west-3"}}
 		if err := verify(v, r, body); err != nil {
 			t.Errorf("the signature of %s: %v", r.Header.Get("X-Amz-Target"), err)
 		}
 		switch {
+		case service == "lambda":
+			seen = append(seen, "invoke "+r.Method+" "+r.RequestURI+" "+r.Header.Get("X-Amz-Invocation-Type")+" "+text)
+			w.WriteHeader(http.StatusAccepted)
 		case strings.HasSuffix(r.Header.Get("X-Amz-Target"), ".GetQueueUrl"):
 			seen = append(seen, "url "+text)
 			w.Header().Set("Content-Type", "application/x-amz-json-1.0")
@@ -131,7 +136,7 @@ func TestRequestsAreSigned(t *testing.T) {
 	a := AWS{Credentials: credentials.NewStaticCredentialsProvider("key", "secret", ""),
 		Endpoints: Endpoints{Getenv: env("AWS_ENDPOINT_URL", server.URL)}, HTTP: server.Client()}
 	m := Message{Event: meeting.Event{ID: "i", MeetingID: "m", At: time.Now()}, Body: []byte(`{}`)}
-	queue, topic := Queues(a), Topics(a)
+	queue, topic, function := Queues(a), Topics(a), Functions(a)
 	for range 2 {
 		if err := queue.Send(t.Context(), "arn:aws:sqs:eu-west-3:123456789012:q", m); err != nil {
 			t.Fatal(err)
@@ -140,16 +145,40 @@ func TestRequestsAreSigned(t *testing.T) {
 	if err := topic.Send(t.Context(), "arn:aws:sns:eu-west-3:123456789012:t.fifo", m); err != nil {
 		t.Fatal(err)
 	}
+	if err := function.Send(t.Context(), "arn:aws:lambda:eu-west-3:123456789012:function:f:live", m); err != nil {
+		t.Fatal(err)
+	}
 	same(t, "requests", seen, []string{
 		`url {"QueueName":"q","QueueOwnerAWSAccountId":"123456789012"}`,
 		`send {"MessageBody":"{}","QueueUrl":"http://elsewhere.invalid/q"}`,
 		`send {"MessageBody":"{}","QueueUrl":"http://elsewhere.invalid/q"}`,
 		"publish Action=Publish&Message=%7B%7D&MessageDeduplicationId=i&MessageGroupId=m&TopicArn=arn%3Aaws%3Asns%3Aeu-west-3%3A123456789012%3At.fifo&Version=2010-03-31",
+		"invoke POST /2015-03-31/functions/arn%3Aaws%3Alambda%3Aeu-west-3%3A123456789012%3Afunction%3Af%3Alive/invocations Event {}",
 	})
-	for _, wrong := range []string{"", "arn", "arn:aws:sqs::1:q", "arn:aws:sqs:r:1:"} {
-		if queue.Send(t.Context(), wrong, m) == nil || topic.Send(t.Context(), wrong, m) == nil {
-			t.Errorf("%q is taken for a queue or topic", wrong)
+	for _, wrong := range []string{"", "arn", "arn:aws:sqs::1:q", "arn:aws:sqs:r:1:", "arn:aws:other:r:1:x"} {
+		if queue.Send(t.Context(), wrong, m) == nil || topic.Send(t.Context(), wrong, m) == nil || function.Send(t.Context(), wrong, m) == nil {
+			t.Errorf("%q is taken for a queue, topic or function", wrong)
 		}
+	}
+}
+
+// A function that is not there or not ours to call says so, without the URL.
+func TestFunctionRefuses(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("X-Amzn-ErrorType", "ResourceNotFoundException")
+		w.WriteHeader(http.StatusNotFound)
+		io.WriteString(w, `{"Message":"Function not found"}`)
+	}))
+	f := Functions(AWS{Credentials: credentials.NewStaticCredentialsProvider("key", "secret", ""),
+		Endpoints: Endpoints{Getenv: env("AWS_ENDPOINT_URL_LAMBDA", server.URL+"/")}, HTTP: server.Client()})
+	err := f.Send(t.Context(), "arn:aws:lambda:eu-west-3:123456789012:function:f", Message{Body: []byte("{}")})
+	if err == nil || !strings.Contains(err.Error(), "404 ResourceNotFoundException") {
+		t.Errorf("a function that is not there: %v", err)
+	}
+	server.Close()
+	err = f.Send(t.Context(), "arn:aws:lambda:eu-west-3:123456789012:function:f", Message{Body: []byte("{}")})
+	if err == nil || strings.Contains(err.Error(), "functions/") {
+		t.Errorf("a server that is away: %v", err)
 	}
 }
 

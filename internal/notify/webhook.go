@@ -69,16 +69,11 @@ func (w Webhooks) Send(ctx context.Context, address string, m Message) error {
 	req.Header.Set(HeaderSignature, Sign(w.Secret, time.Now(), m.Body))
 	res, err := w.HTTP.Do(req)
 	if err != nil {
-		// The text of a *url.Error has the URL, which may hold a password.
-		var with *url.Error
-		if errors.As(err, &with) {
-			err = with.Err
-		}
-		return fmt.Errorf("post to the webhook: %w", err)
+		return fmt.Errorf("post to the webhook: %w", withoutURL(err))
 	}
 	defer res.Body.Close()
 	// Read so that the connection can be used again, but not for ever.
-	_, _ = io.Copy(io.Discard, io.LimitReader(res.Body, 64<<10))
+	_, _ = io.Copy(io.Discard, io.LimitReader(res.Body, maxAnswer))
 	if res.StatusCode/100 != 2 {
 		return fmt.Errorf("the webhook answered %d", res.StatusCode)
 	}
@@ -92,6 +87,18 @@ func Sign(secret meeting.Secret, at time.Time, body []byte) string {
 	mac.Write([]byte(stamp + "."))
 	mac.Write(body)
 	return "t=" + stamp + ",v1=" + hex.EncodeToString(mac.Sum(nil))
+}
+
+// maxAnswer is how much of an answer is read.
+const maxAnswer = 64 << 10
+
+// withoutURL is an error of net/http without the URL, which may hold a password.
+func withoutURL(err error) error {
+	var with *url.Error
+	if errors.As(err, &with) {
+		return with.Err
+	}
+	return err
 }
 
 // hostOf is the host of a URL, which may be told.

@@ -117,6 +117,14 @@ type wireEvent struct {
 	Audio    string    `json:"ca,omitempty"` // capabilities: all three or none
 	Video    string    `json:"cv,omitempty"`
 	Content  string    `json:"cc,omitempty"`
+
+	Transcription *wireTranscription `json:"tr,omitempty"`
+}
+
+type wireTranscription struct {
+	Region        string `json:"r,omitempty"`
+	Configuration string `json:"c,omitempty"`
+	Message       string `json:"m,omitempty"`
 }
 
 type wireSetting struct {
@@ -321,6 +329,9 @@ func wireFromEvent(e *meeting.Event) *wireEvent {
 	if c := e.Capabilities; c != nil {
 		w.Audio, w.Video, w.Content = string(c.Audio), string(c.Video), string(c.Content)
 	}
+	if t := e.Transcription; t != nil {
+		w.Transcription = &wireTranscription{Region: t.Region, Configuration: t.Configuration, Message: t.Message}
+	}
 	return w
 }
 
@@ -333,6 +344,9 @@ func (w *wireEvent) event() meeting.Event {
 	if w.Audio != "" || w.Video != "" || w.Content != "" {
 		e.Capabilities = &meeting.Capabilities{Audio: meeting.Capability(w.Audio),
 			Video: meeting.Capability(w.Video), Content: meeting.Capability(w.Content)}
+	}
+	if t := w.Transcription; t != nil {
+		e.Transcription = &meeting.TranscriptionEvent{Region: t.Region, Configuration: t.Configuration, Message: t.Message}
 	}
 	return e
 }

@@ -38,7 +38,8 @@ func everything() []Op {
 		{Change: meeting.Change{Event: &meeting.Event{
 			ID: "e", Number: 3, Type: meeting.EventAttendeeJoined, At: at, Account: "a", Region: "r", MeetingID: "m",
 			ExternalMeetingID: "x", MediaRegion: "mr", AttendeeID: "a", ExternalUserID: "u", NetworkType: "Voip",
-			Capabilities: &meeting.Capabilities{Audio: meeting.Send, Video: meeting.Receive, Content: meeting.NoMedia}}}},
+			Capabilities:  &meeting.Capabilities{Audio: meeting.Send, Video: meeting.Receive, Content: meeting.NoMedia},
+			Transcription: &meeting.TranscriptionEvent{Region: "tr", Configuration: "{}", Message: "why"}}}},
 		{Setting: &Setting{Name: "s", Value: []byte{0, 255}}},
 		{Setting: &Setting{Name: "empty", Value: []byte{}}},
 		{SettingGone: "gone"},
@@ -399,14 +400,14 @@ func TestEventsEnd(t *testing.T) {
 	s.Apply([]Op{{Change: meeting.Change{MeetingDeleted: &meeting.Meeting{ID: "m"}}}})
 	s.Prune(at.Add(1000 * time.Hour))
 	if n := len(s.Events("m", 0, 10)); n != 1 {
-		t.Errorf("of an event that one target of three has, %d are left, want 1", n)
+		t.Errorf("of an event that one target of four has, %d are left, want 1", n)
 	}
 	var ops []Op
 	for _, d := range s.Deliveries("m") {
 		ops = append(ops, Op{Delivered: &Delivered{"m", meeting.Delivery{Target: d.Target, Through: 3}}})
 	}
-	if len(ops) != 2 {
-		t.Errorf("%d targets lack the event, want 2", len(ops))
+	if len(ops) != 3 {
+		t.Errorf("%d targets lack the event, want 3", len(ops))
 	}
 	s.Apply(ops)
 	s.Prune(at.Add(LateWords))
