@@ -4,10 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/sns"
@@ -21,7 +19,7 @@ import (
 type AWS struct {
 	Credentials aws.CredentialsProvider
 	Endpoints   Endpoints
-	HTTP        *http.Client // nil: one of its own
+	HTTP        aws.HTTPClient // nil: one of its own
 }
 
 // maxCached bounds clients and queue URLs that are remembered.
@@ -45,26 +43,36 @@ func parseARN(service meeting.TargetKind, text string) (arn, error) {
 // isFIFO reports whether a queue or topic keeps the order of a group.
 func isFIFO(name string) bool { return strings.HasSuffix(name, ".fifo") }
 
+// endpointOf is where a target is; "" is AWS itself.
+func (a AWS) endpointOf(ctx context.Context, kind meeting.TargetKind, address string) (string, error) {
+	var profile func(string) (string, error)
+	if c, ok := a.Credentials.(*chain); ok {
+		profile = func(sdkID string) (string, error) { return c.endpoint(ctx, sdkID) }
+	}
+	return a.Endpoints.of(kind, address, profile)
+}
+
 // config is what the SDK's clients are made with. One try is one request: the
 // worker tries again, and knows when.
-func (a AWS) config(region, endpoint string) aws.Config {
-	c := aws.Config{
-		Region: region, Credentials: a.Credentials, HTTPClient: a.HTTP,
-		Retryer: func() aws.Retryer { return aws.NopRetryer{} },
+func (a AWS) config(ctx context.Context, region, endpoint string) (aws.Config, error) {
+	c := aws.Config{Credentials: a.Credentials}
+	if chain, ok := a.Credentials.(*chain); ok {
+		loaded, err := chain.load(ctx)
+		if err != nil {
+			return c, err
+		}
+		c = loaded.Copy()
+		c.Credentials = chain // which says what is missing
+	}
+	c.Region, c.BaseEndpoint = region, nil
+	c.Retryer = func() aws.Retryer { return aws.NopRetryer{} }
+	if a.HTTP != nil {
+		c.HTTPClient = a.HTTP
 	}
 	if endpoint != "" {
 		c.BaseEndpoint = &endpoint
 	}
-	return c
-}
-
-func (a AWS) withDefaults() AWS {
-	if a.HTTP == nil {
-		t := http.DefaultTransport.(*http.Transport).Clone()
-		t.MaxIdleConnsPerHost = maxWorkers
-		a.HTTP = &http.Client{Transport: t, Timeout: time.Minute}
-	}
-	return a
+	return c, nil
 }
 
 // cache remembers a few thousand values, and begins anew when there are more.
@@ -107,21 +115,25 @@ type queues struct {
 // Queues sends to SQS queues by their ARN: the body of a message is the
 // envelope. In a FIFO queue a meeting is a group, and the event's id tells
 // repetitions.
-func Queues(a AWS) Sender { return &queues{aws: a.withDefaults()} }
+func Queues(a AWS) Sender { return &queues{aws: a} }
 
 func (q *queues) Send(ctx context.Context, address string, m Message) error {
 	name, err := parseARN(meeting.TargetSQS, address)
 	if err != nil {
 		return err
 	}
-	endpoint, err := q.aws.Endpoints.of(meeting.TargetSQS, address)
+	endpoint, err := q.aws.endpointOf(ctx, meeting.TargetSQS, address)
 	if err != nil {
 		return err
 	}
 	at := place{name.region, endpoint}
 	client, ok := q.clients.get(at)
 	if !ok {
-		client = sqs.NewFromConfig(q.aws.config(name.region, endpoint))
+		cfg, err := q.aws.config(ctx, name.region, endpoint)
+		if err != nil {
+			return err
+		}
+		client = sqs.NewFromConfig(cfg)
 		q.clients.put(at, client)
 	}
 	url, ok := q.urls.get(address)
@@ -173,21 +185,25 @@ type topics struct {
 }
 
 // Topics sends to SNS topics by their ARN: the envelope is the Message.
-func Topics(a AWS) Sender { return &topics{aws: a.withDefaults()} }
+func Topics(a AWS) Sender { return &topics{aws: a} }
 
 func (t *topics) Send(ctx context.Context, address string, m Message) error {
 	name, err := parseARN(meeting.TargetSNS, address)
 	if err != nil {
 		return err
 	}
-	endpoint, err := t.aws.Endpoints.of(meeting.TargetSNS, address)
+	endpoint, err := t.aws.endpointOf(ctx, meeting.TargetSNS, address)
 	if err != nil {
 		return err
 	}
 	at := place{name.region, endpoint}
 	client, ok := t.clients.get(at)
 	if !ok {
-		client = sns.NewFromConfig(t.aws.config(name.region, endpoint))
+		cfg, err := t.aws.config(ctx, name.region, endpoint)
+		if err != nil {
+			return err
+		}
+		client = sns.NewFromConfig(cfg)
 		t.clients.put(at, client)
 	}
 	in := &sns.PublishInput{TopicArn: &address, Message: aws.String(string(m.Body))}

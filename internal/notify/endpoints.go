@@ -10,7 +10,8 @@ import (
 
 // Endpoints tells where a queue, topic or function is. The first of these that
 // says something wins: the target's own entry, AWS_ENDPOINT_URL_SQS, _SNS or
-// _LAMBDA, AWS_ENDPOINT_URL, and AWS itself where that is allowed.
+// _LAMBDA, AWS_ENDPOINT_URL, the profile of the shared files that Credentials
+// reads, and AWS itself where that is allowed.
 type Endpoints struct {
 	// Own has ARNs, or beginnings of ARNs that end in *, and their URLs; the
 	// longest that fits counts.
@@ -35,8 +36,9 @@ func ParseOwn(entries []string) (map[string]string, error) {
 	return own, nil
 }
 
-// of is the endpoint of a target; "" is AWS's own.
-func (e Endpoints) of(kind meeting.TargetKind, address string) (string, error) {
+// of is the endpoint of a target; "" is AWS's own. profile tells what the shared
+// files say; it may be nil.
+func (e Endpoints) of(kind meeting.TargetKind, address string, profile func(sdkID string) (string, error)) (string, error) {
 	best, found := "", ""
 	for name, at := range e.Own {
 		prefix, wild := strings.CutSuffix(name, "*")
@@ -55,8 +57,16 @@ func (e Endpoints) of(kind meeting.TargetKind, address string) (string, error) {
 			}
 		}
 	}
+	if profile != nil {
+		if at, err := profile(sdkIDs[kind]); at != "" || err != nil {
+			return at, err
+		}
+	}
 	if e.AWS {
 		return "", nil
 	}
 	return "", fmt.Errorf("nothing says where this target is: set %s or event_endpoints, or allow AWS itself with event_aws", variable)
 }
+
+// sdkIDs are the names of the services in the SDKs.
+var sdkIDs = map[meeting.TargetKind]string{meeting.TargetSQS: "SQS", meeting.TargetSNS: "SNS", meeting.TargetLambda: "Lambda"}

@@ -26,14 +26,23 @@ type functions struct {
 // Functions invokes Lambda functions by their ARN: the envelope is the payload.
 // The invocation is asynchronous, so the function's service has the event when
 // it answers 202, and what the function makes of it is not waited for.
-func Functions(a AWS) Sender { return &functions{aws: a.withDefaults(), signer: v4.NewSigner()} }
+func Functions(a AWS) Sender {
+	if a.HTTP == nil {
+		a.HTTP = newClient()
+	}
+	return &functions{aws: a, signer: v4.NewSigner()}
+}
 
 func (f *functions) Send(ctx context.Context, address string, m Message) error {
 	name, err := parseARN(meeting.TargetLambda, address)
 	if err != nil {
 		return err
 	}
-	endpoint, err := f.aws.Endpoints.of(meeting.TargetLambda, address)
+	endpoint, err := f.aws.endpointOf(ctx, meeting.TargetLambda, address)
+	if err != nil {
+		return err
+	}
+	cfg, err := f.aws.config(ctx, name.region, endpoint)
 	if err != nil {
 		return err
 	}
@@ -48,7 +57,7 @@ func (f *functions) Send(ctx context.Context, address string, m Message) error {
 	}
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("X-Amz-Invocation-Type", "Event")
-	key, err := f.aws.Credentials.Retrieve(ctx)
+	key, err := cfg.Credentials.Retrieve(ctx)
 	if err != nil {
 		return fmt.Errorf("invoke the function: %w", err)
 	}
@@ -56,7 +65,7 @@ func (f *functions) Send(ctx context.Context, address string, m Message) error {
 	if err := f.signer.SignHTTP(ctx, key, req, hex.EncodeToString(hash[:]), "lambda", name.region, time.Now()); err != nil {
 		return fmt.Errorf("sign the invocation: %w", err)
 	}
-	res, err := f.aws.HTTP.Do(req)
+	res, err := cfg.HTTPClient.Do(req)
 	if err != nil {
 		return fmt.Errorf("invoke the function: %w", withoutURL(err))
 	}

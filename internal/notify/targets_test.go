@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -48,7 +49,7 @@ func TestEndpoints(t *testing.T) {
 		"AWS, where allowed":  {Endpoints{AWS: true}, "arn:a", ""},
 		"AWS, if not allowed": {Endpoints{}, "arn:a", "!"},
 	} {
-		got, err := c.e.of(meeting.TargetSQS, c.address)
+		got, err := c.e.of(meeting.TargetSQS, c.address, nil)
 		if err != nil {
 			got = "!"
 		}
@@ -63,16 +64,60 @@ func TestEndpoints(t *testing.T) {
 	}
 }
 
-func TestCredentials(t *testing.T) {
-	file := filepath.Join(t.TempDir(), "credentials")
-	text := "# mine\n[default]\naws_access_key_id = file\naws_secret_access_key=s=1\n\n[other]\naws_access_key_id=other\naws_secret_access_key=s\naws_session_token=t\n"
-	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+// bare leaves a test no AWS settings but these.
+func bare(t *testing.T, pairs ...string) {
+	t.Helper()
+	for _, pair := range os.Environ() {
+		if name, _, _ := strings.Cut(pair, "="); strings.HasPrefix(name, "AWS_") {
+			t.Setenv(name, "")
+			os.Unsetenv(name)
+		}
+	}
+	t.Setenv("HOME", t.TempDir())
+	for i := 0; i < len(pairs); i += 2 {
+		t.Setenv(pairs[i], pairs[i+1])
+	}
+}
+
+func write(t *testing.T, name, text string) (path string) {
+	t.Helper()
+	path = filepath.Join(t.TempDir(), name)
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	container := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		fmt.Fprintf(w, `{"AccessKeyId":"container","SecretAccessKey":"s","Token":%q,"Expiration":"2099-01-01T00:00:00Z"}`, r.Header.Get("Authorization"))
+	return path
+}
+
+func TestCredentials(t *testing.T) {
+	file := write(t, "credentials", "# mine\n[default]\naws_access_key_id = file\naws_secret_access_key=s=1\n\n"+
+		"[other]\naws_access_key_id=other\naws_secret_access_key=s\naws_session_token=t\n")
+	settings := write(t, "config", "[profile made]\ncredential_process = echo '{\"Version\":1,\"AccessKeyId\":\"made\",\"SecretAccessKey\":\"s\"}'\n")
+	metadata := 0
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case r.URL.Path == "/container":
+			fmt.Fprintf(w, `{"AccessKeyId":"container","SecretAccessKey":"s","Token":%q,"Expiration":"2099-01-01T00:00:00Z"}`, r.Header.Get("Authorization"))
+			return
+		case r.URL.Path == "/sts/":
+			body, _ := io.ReadAll(r.Body)
+			q, _ := url.ParseQuery(string(body))
+			fmt.Fprintf(w, `<AssumeRoleWithWebIdentityResponse><AssumeRoleWithWebIdentityResult><Credentials><AccessKeyId>web</AccessKeyId>`+
+				`<SecretAccessKey>%s</SecretAccessKey><SessionToken>t</SessionToken><Expiration>2099-01-01T00:00:00Z</Expiration></Credentials>`+
+				`</AssumeRoleWithWebIdentityResult></AssumeRoleWithWebIdentityResponse>`, q.Get("WebIdentityToken"))
+			return
+		}
+		metadata++
+		switch r.URL.Path {
+		case "/latest/api/token":
+			w.Header().Set("X-Aws-Ec2-Metadata-Token-Ttl-Seconds", "100")
+			io.WriteString(w, "token")
+		case "/latest/meta-data/iam/security-credentials/":
+			io.WriteString(w, "role")
+		default:
+			io.WriteString(w, `{"Code":"Success","AccessKeyId":"instance","SecretAccessKey":"s","Token":"t","Expiration":"2099-01-01T00:00:00Z"}`)
+		}
 	}))
-	defer container.Close()
+	defer server.Close()
 	for name, c := range map[string]struct {
 		env  []string
 		want string
@@ -80,21 +125,56 @@ func TestCredentials(t *testing.T) {
 		"environment":   {[]string{"AWS_ACCESS_KEY_ID", "env", "AWS_SECRET_ACCESS_KEY", "s", "AWS_SESSION_TOKEN", "t", "AWS_SHARED_CREDENTIALS_FILE", file}, "env s t"},
 		"file":          {[]string{"AWS_SHARED_CREDENTIALS_FILE", file}, "file s=1 "},
 		"profile":       {[]string{"AWS_SHARED_CREDENTIALS_FILE", file, "AWS_PROFILE", "other"}, "other s t"},
-		"container":     {[]string{"AWS_CONTAINER_CREDENTIALS_FULL_URI", container.URL, "AWS_CONTAINER_AUTHORIZATION_TOKEN", "a"}, "container s a"},
-		"none":          {[]string{"HOME", t.TempDir()}, "!"},
-		"half a key":    {[]string{"AWS_ACCESS_KEY_ID", "env", "HOME", t.TempDir()}, "!"},
-		"not a profile": {[]string{"AWS_SHARED_CREDENTIALS_FILE", file, "AWS_PROFILE", "nobody"}, "!"},
+		"process":       {[]string{"AWS_CONFIG_FILE", settings, "AWS_PROFILE", "made"}, "made s "},
+		"container":     {[]string{"AWS_CONTAINER_CREDENTIALS_FULL_URI", server.URL + "/container", "AWS_CONTAINER_AUTHORIZATION_TOKEN", "a"}, "container s a"},
+		"web identity":  {[]string{"AWS_WEB_IDENTITY_TOKEN_FILE", write(t, "token", "jwt"), "AWS_ROLE_ARN", "arn:aws:iam::1:role/r", "AWS_REGION", "us-east-1", "AWS_ENDPOINT_URL_STS", server.URL + "/sts/"}, "web jwt t"},
+		"instance":      {[]string{"AWS_EC2_METADATA_DISABLED", "false", "AWS_EC2_METADATA_SERVICE_ENDPOINT", server.URL}, "instance s t"},
+		"none":          {[]string{"AWS_EC2_METADATA_SERVICE_ENDPOINT", server.URL}, "! the server has no AWS credentials"},
+		"half a key":    {[]string{"AWS_ACCESS_KEY_ID", "env"}, "! "},
+		"not a profile": {[]string{"AWS_SHARED_CREDENTIALS_FILE", file, "AWS_PROFILE", "nobody"}, "! read the AWS settings"},
 	} {
-		got, err := Credentials(env(c.env...)).Retrieve(t.Context())
-		text := fmt.Sprint(got.AccessKeyID, " ", got.SecretAccessKey, " ", got.SessionToken)
-		if err != nil {
-			text = "!"
-		}
-		if text != c.want {
-			t.Errorf("%s: %q (%v), want %q", name, text, err, c.want)
-		}
+		t.Run(name, func(t *testing.T) {
+			bare(t, c.env...)
+			before := metadata
+			got, err := Credentials(os.Getenv).Retrieve(t.Context())
+			text := fmt.Sprint(got.AccessKeyID, " ", got.SecretAccessKey, " ", got.SessionToken)
+			if err != nil {
+				text = "! " + err.Error()
+			}
+			if text != c.want && !(strings.HasPrefix(c.want, "!") && strings.HasPrefix(text, c.want)) {
+				t.Errorf("%q, want %q", text, c.want)
+			}
+			if asked := metadata > before; asked != (name == "instance") {
+				t.Errorf("the metadata service was asked: %t", asked)
+			}
+		})
 	}
-	http.DefaultTransport.(*http.Transport).CloseIdleConnections()
+}
+
+// The profile of the shared files says where services are, after the environment.
+func TestEndpointsOfTheProfile(t *testing.T) {
+	settings := write(t, "config", "[default]\nservices = here\nendpoint_url = http://all\n"+
+		"[services here]\nsqs =\n  endpoint_url = http://queues\n[profile off]\nendpoint_url = http://all\nignore_configured_endpoint_urls = true\n")
+	for name, c := range map[string]struct {
+		env  []string
+		kind meeting.TargetKind
+		want string
+	}{
+		"of the service":      {nil, meeting.TargetSQS, "http://queues"},
+		"of all":              {nil, meeting.TargetLambda, "http://all"},
+		"the environment's":   {[]string{"AWS_ENDPOINT_URL", "http://env"}, meeting.TargetSQS, "http://env"},
+		"ignored by profile":  {[]string{"AWS_PROFILE", "off"}, meeting.TargetSQS, ""},
+		"ignored by variable": {[]string{"AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "true"}, meeting.TargetSQS, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bare(t, append(c.env, "AWS_CONFIG_FILE", settings)...)
+			a := AWS{Credentials: Credentials(os.Getenv), Endpoints: Endpoints{Getenv: os.Getenv, AWS: true}}
+			got, err := a.endpointOf(t.Context(), c.kind, "arn:x")
+			if err != nil || got != c.want {
+				t.Errorf("%q (%v), want %q", got, err, c.want)
+			}
+		})
+	}
 }
 
 // What is sent is signed by the server's own key for the region of the ARN: the
