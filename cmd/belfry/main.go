@@ -21,6 +21,7 @@ import (
 const usage = `usage: belfry <command>
 
   serve     run the server; belfry serve -h lists its settings
+  accounts  show or change what an account may use: requests, meetings, attendees ...
   events    list the events that could not be delivered, or send them again
   config    print every setting with its default, as a configuration file
   version   print the version
@@ -44,6 +45,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	}
 	if args[0] == "events" {
 		return events(ctx, args[1:], stdout, stderr)
+	}
+	if args[0] == "accounts" {
+		return accounts(ctx, args[1:], stdout, stderr)
 	}
 	if len(args) > 1 {
 		fmt.Fprintf(stderr, "belfry: %s takes no arguments, got %q\n%s", args[0], args[1], usage)

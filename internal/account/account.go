@@ -36,6 +36,10 @@ type Key struct {
 	Actions []string
 	// Regions lists the regions that the key may sign for; nil: any.
 	Regions []string
+
+	// Unthrottled: the account's quota of requests does not count what the key
+	// signs. Only for the server's own parts, which have limits of their own.
+	Unthrottled bool
 }
 
 // MayCall reports whether the key may call the operation.

@@ -3,8 +3,9 @@
 // endpoint. A request goes through here in this order: its key and date are
 // looked at, its body is bounded and read, its signature proved, the operation found by path, method and the
 // query parameter "operation", the API told by what the request carries, the
-// caller's right to the operation checked, the members decoded and validated,
-// one method of the domain called, and the answer written.
+// caller's right to the operation checked and its account's rate of requests, the
+// members decoded and validated, one method of the domain called, and the answer
+// written.
 //
 // An operation is one small file: a value of type operation that names its
 // route and has the function that serves it. operations.go lists them.
@@ -63,6 +64,9 @@ type Options struct {
 	// Endpoints tells where clients find the media of a meeting whose answer
 	// goes to this request.
 	Endpoints func(*http.Request) Endpoints
+	// Quotas tells an account's RequestRate and RequestBurst. It is asked at every
+	// request, so it must not block; nil: no limit.
+	Quotas func(account string) meeting.Quotas
 
 	Log     *slog.Logger          // nil: no log
 	Metrics prometheus.Registerer // nil: not registered anywhere
@@ -85,9 +89,10 @@ type Options struct {
 // Handler serves both APIs. It is an http.Handler for everything below the
 // endpoint that SDKs are pointed at.
 type Handler struct {
-	opt     Options
-	routes  []route
-	metrics metrics
+	opt      Options
+	routes   []route
+	throttle *throttle
+	metrics  metrics
 }
 
 // New returns a Handler, or says which option is missing.
@@ -116,7 +121,7 @@ func New(opt Options) (*Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Handler{opt: opt, routes: newRoutes(operations, notServed), metrics: m}, nil
+	return &Handler{opt: opt, routes: newRoutes(operations, notServed), throttle: newThrottle(), metrics: m}, nil
 }
 
 // answer serves one request. What it learns on the way it leaves in c, for the
@@ -150,16 +155,19 @@ func (h *Handler) answer(c *call, r *http.Request) (status int, body any, err er
 
 	var members restjson.Object
 	if op.hasBody() {
-		var refusal *restjson.Error
-		if members, refusal = restjson.Parse(raw); refusal != nil {
-			return 0, nil, refusal
-		}
+		members, refusal = restjson.Parse(raw)
 	}
 	c.in = restjson.NewReader(members)
 	c.identity = identify(op, r, target.prefix, members, h.opt.DefaultAPI)
 
 	if !signer.Key.MayCall(op.name) || !signer.Key.MaySignFor(signer.Region) {
 		return 0, nil, c.denied(signer.AccessKeyID)
+	}
+	if err := h.admit(signer.Key, op.name); err != nil {
+		return 0, nil, err
+	}
+	if refusal != nil {
+		return 0, nil, refusal
 	}
 	if op.serve == nil {
 		return 0, nil, restjson.UnknownOperation("Belfry does not serve the operation %s.", op.name)
@@ -169,6 +177,19 @@ func (h *Handler) answer(c *call, r *http.Request) (status int, body any, err er
 		return 0, nil, err
 	}
 	return op.status(c.identity), body, nil
+}
+
+// admit counts the request against the quota of the key's account.
+func (h *Handler) admit(key account.Key, operation string) error {
+	if h.opt.Quotas == nil || key.Unthrottled {
+		return nil
+	}
+	q := h.opt.Quotas(key.Account)
+	if h.throttle.take(key.Account, operation, q, h.opt.Now()) {
+		return nil
+	}
+	h.metrics.throttled.WithLabelValues(operation).Inc()
+	return q.Throttled(key.Account, operation)
 }
 
 // maxDrain bounds what is read and thrown away of a body that is not wanted, so

@@ -9,8 +9,9 @@ import (
 	"belfry/internal/sigv4"
 )
 
-// retryAfter is how many seconds a client is told to wait when the server
-// cannot serve it now.
+// retryAfter is how many seconds a client is told to wait when the server cannot
+// serve it now, or its account has made too many requests: by then there are
+// tokens again.
 const retryAfter = 1
 
 // modelled is one row of the declared errors: the names of the two APIs are
@@ -78,7 +79,7 @@ func (h *Handler) failure(c *call, err error) *restjson.Error {
 	switch code {
 	case meeting.CodeInternal:
 		e.Message = "Service has experienced an unexpected failure"
-	case meeting.CodeUnavailable:
+	case meeting.CodeUnavailable, meeting.CodeThrottled:
 		e.RetryAfter = retryAfter
 	}
 	return e

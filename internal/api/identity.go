@@ -65,7 +65,8 @@ var agents = []struct {
 }
 
 // identify decides which API the request means: the first ground that there is
-// counts. No header carries a version, and many clients give no sign at all.
+// counts. No header carries a version, and many clients give no sign at all. A nil
+// body is one that could not be read.
 func identify(op *operation, r *http.Request, prefix string, body restjson.Object, byDefault API) identity {
 	told := func(api API) identity { return identity{api: api, told: true, sure: true} }
 	if op.only != "" {
@@ -92,7 +93,7 @@ func identify(op *operation, r *http.Request, prefix string, body restjson.Objec
 	if hasMeetingsMember(body) {
 		return identity{api: Meetings2021, sure: true}
 	}
-	if op.needsExternalID && !(body.Has("MediaRegion") && body.Has("ExternalMeetingId")) {
+	if op.needsExternalID && body != nil && !(body.Has("MediaRegion") && body.Has("ExternalMeetingId")) {
 		return identity{api: Chime2018, sure: true}
 	}
 	if byDefault != "" {

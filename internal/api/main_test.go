@@ -39,6 +39,7 @@ type server struct {
 	t       testing.TB
 	url     string
 	opt     Options
+	handler http.Handler
 	service *meeting.Service
 	metrics *prometheus.Registry
 	log     *syncBuffer
@@ -70,6 +71,7 @@ func start(t testing.TB, change func(*Options)) *server {
 	if err != nil {
 		t.Fatal(err)
 	}
+	s.handler = h
 	web := httptest.NewServer(h)
 	s.url = web.URL
 	s.client = &http.Client{Transport: &http.Transport{}}

@@ -10,8 +10,9 @@ import (
 // metrics counts and times requests. Labels take few values: an operation that
 // is not known is "unknown", whatever the path was.
 type metrics struct {
-	requests *prometheus.CounterVec
-	duration *prometheus.HistogramVec
+	requests  *prometheus.CounterVec
+	throttled *prometheus.CounterVec
+	duration  *prometheus.HistogramVec
 }
 
 func newMetrics(reg prometheus.Registerer) (metrics, error) {
@@ -20,6 +21,10 @@ func newMetrics(reg prometheus.Registerer) (metrics, error) {
 			Name: "belfry_api_requests_total",
 			Help: "Requests to the AWS APIs, by operation, API and class of status.",
 		}, []string{"operation", "api", "status"}),
+		throttled: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "belfry_api_throttled_total",
+			Help: "Requests refused because their account makes too many for the operation.",
+		}, []string{"operation"}),
 		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "belfry_api_request_duration_seconds",
 			Help:    "Time from the last header of a request to the end of its answer.",
@@ -29,7 +34,7 @@ func newMetrics(reg prometheus.Registerer) (metrics, error) {
 	if reg == nil {
 		return m, nil
 	}
-	for _, c := range []prometheus.Collector{m.requests, m.duration} {
+	for _, c := range []prometheus.Collector{m.requests, m.throttled, m.duration} {
 		if err := reg.Register(c); err != nil {
 			return metrics{}, fmt.Errorf("registering the API's metrics: %w", err)
 		}

@@ -304,7 +304,7 @@ func TestErrorNames(t *testing.T) {
 		{meeting.Errorf(meeting.CodeLimitExceeded, "why"), 400, "ResourceLimitExceededException", "ResourceLimitExceeded", "LimitExceededException", "LimitExceeded", "why", ""},
 		{meeting.Errorf(meeting.CodeTooManyTags, "why"), 400, "ResourceLimitExceededException", "ResourceLimitExceeded", "TooManyTagsException", "TooManyTags", "why", ""},
 		{meeting.Errorf(meeting.CodeUnprocessable, "why"), 422, "UnprocessableEntityException", "Unprocessable", "UnprocessableEntityException", "Unprocessable", "why", ""},
-		{meeting.Errorf(meeting.CodeThrottled, "why"), 429, "ThrottledClientException", "Throttled", "ThrottlingException", "Throttling", "why", ""},
+		{meeting.Errorf(meeting.CodeThrottled, "why"), 429, "ThrottledClientException", "Throttled", "ThrottlingException", "Throttling", "why", "1"},
 		{meeting.Errorf(meeting.CodeUnavailable, "why"), 503, "ServiceUnavailableException", "ServiceUnavailable", "ServiceUnavailableException", "ServiceUnavailable", "why", "1"},
 		{meeting.Errorf(meeting.CodeInternal, "inner"), 500, "ServiceFailureException", "ServiceFailure", "ServiceFailureException", "ServiceFailure", "Service has experienced an unexpected failure", ""},
 		{errors.New("inner"), 500, "ServiceFailureException", "ServiceFailure", "ServiceFailureException", "ServiceFailure", "Service has experienced an unexpected failure", ""},

@@ -98,7 +98,7 @@ func (s *Server) start(ctx context.Context) error {
 	})
 
 	service := meeting.NewService(store, meeting.ServiceOptions{
-		DefaultMediaRegion: s.cfg.Region, MaxAttendees: s.cfg.MaxAttendees,
+		DefaultMediaRegion: s.cfg.Region, Quotas: s.cfg.Quotas(),
 		Webhooks: s.cfg.EventWebhooks,
 	})
 	conferences, err := s.startMedia()
@@ -109,7 +109,7 @@ func (s *Server) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	events, err := s.startEvents(ctx, store)
+	events, err := s.startEvents(ctx, store, service)
 	if err != nil {
 		return err
 	}
@@ -271,12 +271,23 @@ func (s *Server) route(r *router, service *meeting.Service, conferences *media.S
 	if err != nil {
 		return err
 	}
+	// A public URL says that others reach this server, by a proxy on this machine.
+	private := s.cfg.PublicURL == "" && config.OnLoopback(s.listener.Addr().String())
+	s.pageOn = s.cfg.Page == "on" || (s.cfg.Page == "auto" && private)
+	keyring := account.Keyring(keys)
+	var pageKey account.Key
+	if s.pageOn {
+		if pageKey, err = newPageKey(s.cfg.Account); err != nil {
+			return err
+		}
+		keyring = withKey{keys, pageKey}
+	}
 	audioHost := conferences.Addr().String()
 	if advertised := conferences.Advertised(); len(advertised) > 0 {
 		audioHost = advertised[0].String()
 	}
 	front, err := api.New(api.Options{
-		Meetings: service, Keys: keys, Endpoints: endpoints(s.cfg.PublicURL, audioHost), Log: s.logger, Metrics: s.registry,
+		Meetings: service, Keys: keyring, Quotas: service.Quotas, Endpoints: endpoints(s.cfg.PublicURL, audioHost), Log: s.logger, Metrics: s.registry,
 		Signature: sigv4.Verifier{Skew: s.cfg.ClockSkew},
 	})
 	if err != nil {
@@ -285,11 +296,9 @@ func (s *Server) route(r *router, service *meeting.Service, conferences *media.S
 	r.api, r.control, r.turn, r.ingest = front, sockets, relays.Control(service), ingest.New(service, s.registry)
 	r.share, r.view = screen.Share(service), screen.View(service)
 	r.health, r.metrics = &s.health, observe.MetricsHandler(s.registry)
-	// A public URL says that others reach this server, by a proxy on this machine.
-	private := s.cfg.PublicURL == "" && config.OnLoopback(s.listener.Addr().String())
-	if s.pageOn = s.cfg.Page == "on" || (s.cfg.Page == "auto" && private); s.pageOn {
+	if s.pageOn {
 		p := page.New(page.Config{
-			Endpoint: s.selfURL, Region: s.cfg.Region, AccessKeyID: s.key.ID, SecretAccessKey: s.key.Secret, Logger: s.logger,
+			Endpoint: s.selfURL, Region: s.cfg.Region, AccessKeyID: pageKey.ID, SecretAccessKey: pageKey.Secret, Logger: s.logger,
 			ConnectOrigins: origins(s.cfg.PublicURL),
 		})
 		s.started("page", func(context.Context) error { p.Close(); return nil })

@@ -48,7 +48,7 @@ func settings(t *testing.T) config.Config {
 	t.Helper()
 	cfg := config.Default()
 	cfg.Listen, cfg.TURNListen, cfg.DataDir = "127.0.0.1:0", "127.0.0.1:0", t.TempDir()
-	cfg.TURN = "always"
+	cfg.TURN, cfg.RequestRate = "always", 0
 	return cfg
 }
 

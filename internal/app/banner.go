@@ -26,5 +26,9 @@ func (s *Server) WriteBanner(w io.Writer) {
 	fmt.Fprintf(w, "  export AWS_ENDPOINT_URL_CHIME_SDK_MEETINGS=%s\n", s.URL())
 	// Many clients send both APIs alike; the path tells the older one.
 	fmt.Fprintf(w, "  export AWS_ENDPOINT_URL_CHIME=%s/chime\n\n", s.URL())
+	if s.cfg.RequestRate > 0 {
+		fmt.Fprintf(w, "An account has %d requests a second for each operation, %d at once; BELFRY_REQUEST_RATE=0 lifts that.\n",
+			s.cfg.RequestRate, s.cfg.RequestBurst)
+	}
 	fmt.Fprintf(w, "Ctrl-C ends it; meetings are kept and clients come back after a restart.\n")
 }

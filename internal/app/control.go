@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	"belfry/internal/notify"
@@ -23,9 +24,12 @@ func controlSocket(dataDir string) string { return filepath.Join(dataDir, "contr
 // deadPage is how many dead letters are read at a time.
 const deadPage = 500
 
+// commands gives a part's commands to the mux of the control socket.
+type commands func(*http.ServeMux)
+
 // startControl serves the command line. A server that cannot, because the path
 // is too long for a socket, runs without.
-func (s *Server) startControl(events *notify.Notifier) {
+func (s *Server) startControl(parts ...commands) {
 	path := controlSocket(s.cfg.DataDir)
 	// The store's lock says that no other server uses the directory.
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -38,8 +42,9 @@ func (s *Server) startControl(events *notify.Notifier) {
 		return
 	}
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /events/dead", func(w http.ResponseWriter, r *http.Request) { listDead(r.Context(), w, events) })
-	mux.HandleFunc("POST /events/replay", func(w http.ResponseWriter, r *http.Request) { replay(w, r, events) })
+	for _, part := range parts {
+		part(mux)
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	server := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second, BaseContext: func(net.Listener) context.Context { return ctx }}
 	done := make(chan struct{})
@@ -58,6 +63,13 @@ func (s *Server) startControl(events *notify.Notifier) {
 		<-done
 		return err
 	})
+}
+
+func deadLetterCommands(events *notify.Notifier) commands {
+	return func(mux *http.ServeMux) {
+		mux.HandleFunc("GET /events/dead", func(w http.ResponseWriter, r *http.Request) { listDead(r.Context(), w, events) })
+		mux.HandleFunc("POST /events/replay", func(w http.ResponseWriter, r *http.Request) { replay(w, r, events) })
+	}
 }
 
 func listDead(ctx context.Context, w io.Writer, events *notify.Notifier) {
@@ -158,7 +170,8 @@ func ask(ctx context.Context, dataDir, method, path string, out io.Writer) error
 	}
 	defer res.Body.Close()
 	if res.StatusCode != http.StatusOK {
-		return fmt.Errorf("the server answered %s", res.Status)
+		text, _ := io.ReadAll(io.LimitReader(res.Body, 4096))
+		return fmt.Errorf("the server answered %s: %s", res.Status, strings.TrimSpace(string(text)))
 	}
 	_, err = io.Copy(out, res.Body)
 	return err

@@ -53,7 +53,7 @@ func TestDeadLettersByCommand(t *testing.T) {
 	}
 	s := &Server{cfg: config.Config{DataDir: dir}, logger: slog.New(slog.DiscardHandler)}
 	s.started("events", n.Close)
-	s.startControl(n)
+	s.startControl(deadLetterCommands(n))
 	said := func(fn func(out *strings.Builder) error) string {
 		var out strings.Builder
 		if err := fn(&out); err != nil {

@@ -12,7 +12,7 @@ import (
 
 // startEvents begins to deliver the events that are in the store, and to write
 // there what signaling sees.
-func (s *Server) startEvents(ctx context.Context, store meeting.Store) (signaling.Events, error) {
+func (s *Server) startEvents(ctx context.Context, store meeting.Store, service *meeting.Service) (signaling.Events, error) {
 	own, err := notify.ParseOwn(s.cfg.EventEndpoints)
 	if err != nil {
 		return nil, fmt.Errorf("event_endpoints: %w", err)
@@ -36,7 +36,7 @@ func (s *Server) startEvents(ctx context.Context, store meeting.Store) (signalin
 	s.started("events", n.Close)
 	r := notify.NewRecorder(store, s.logger)
 	s.started("presence", r.Close)
-	s.startControl(n)
+	s.startControl(deadLetterCommands(n), s.accountCommands(service))
 	return presence{r}, nil
 }
 

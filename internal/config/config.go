@@ -29,7 +29,15 @@ type Config struct {
 	StoreURL           meeting.Secret `key:"store_url" help:"an outside NATS cluster with JetStream, such as nats://a:4222,nats://b:4222; empty: the embedded store"`
 	StoreReplicas      int            `key:"store_replicas" help:"copies that an outside cluster keeps of the state"`
 	Page               string         `key:"page" help:"the meeting page at /meet/: on, off, or auto (on when listen is on loopback and there is no public_url, since the page lets anyone who reaches it create meetings)"`
+	RequestRate        int            `key:"request_rate" help:"requests a second that one account may make for each operation of the API; more is refused with 429, which SDKs try again. 0: no limit"`
+	RequestBurst       int            `key:"request_burst" help:"how many such requests may come at once"`
+	ActiveMeetings     int            `key:"active_meetings" help:"meetings that one account may have at a time; 0: no limit. Accounts can have quotas of their own: belfry accounts"`
 	MaxAttendees       int            `key:"max_attendees" help:"attendees of one meeting, 1-250"`
+	MaxVideos          int            `key:"max_videos" help:"cameras that may be on in one meeting, 1-250"`
+	MaxContentShares   int            `key:"max_content_shares" help:"content shares that may go on in one meeting"`
+	MaxReplicas        int            `key:"max_replicas" help:"replicas of one primary meeting, 1-40"`
+	DataMessageRate    int            `key:"data_message_rate" help:"data messages a second that one client may send; more comes back to it as throttled, and at five times as many it is cut. 0: no limit"`
+	DataMessageBurst   int            `key:"data_message_burst" help:"how many data messages may come at once"`
 	ClockSkew          time.Duration  `key:"clock_skew" help:"how far the date of a signed request may be off"`
 	DropAfter          time.Duration  `key:"drop_after" help:"how long an attendee whose signaling and media are gone is kept before others see it drop"`
 	EventEndpoints     []string       `key:"event_endpoints" help:"where queues, topics and functions are, as ARN=URL; an ARN may end in *. Others: AWS_ENDPOINT_URL_SQS, _SNS or _LAMBDA, AWS_ENDPOINT_URL"`
@@ -42,19 +50,37 @@ type Config struct {
 
 // Default is the configuration of a server that was told nothing.
 func Default() Config {
+	q := meeting.DefaultQuotas
 	return Config{
-		Listen:        "127.0.0.1:7100",
-		Account:       "123456789012",
-		Region:        "us-east-1",
-		TURN:          "auto",
-		TURNTTL:       25 * time.Hour,
-		StoreReplicas: 1,
-		Page:          "auto",
-		MaxAttendees:  250,
-		ClockSkew:     15 * time.Minute,
-		DropAfter:     12 * time.Second,
-		EventAWS:      "off",
-		LogLevel:      "info",
-		LogFormat:     "text",
+		Listen:           "127.0.0.1:7100",
+		Account:          "123456789012",
+		Region:           "us-east-1",
+		TURN:             "auto",
+		TURNTTL:          25 * time.Hour,
+		StoreReplicas:    1,
+		Page:             "auto",
+		RequestRate:      q.RequestRate,
+		RequestBurst:     q.RequestBurst,
+		ActiveMeetings:   q.ActiveMeetings,
+		MaxAttendees:     q.Attendees,
+		MaxVideos:        q.Videos,
+		MaxContentShares: q.ContentShares,
+		MaxReplicas:      q.Replicas,
+		DataMessageRate:  q.DataMessageRate,
+		DataMessageBurst: q.DataMessageBurst,
+		ClockSkew:        15 * time.Minute,
+		DropAfter:        12 * time.Second,
+		EventAWS:         "off",
+		LogLevel:         "info",
+		LogFormat:        "text",
+	}
+}
+
+// Quotas is what the settings give an account that has no quotas of its own.
+func (c *Config) Quotas() meeting.Quotas {
+	return meeting.Quotas{
+		RequestRate: c.RequestRate, RequestBurst: c.RequestBurst,
+		ActiveMeetings: c.ActiveMeetings, Attendees: c.MaxAttendees, Videos: c.MaxVideos, ContentShares: c.MaxContentShares, Replicas: c.MaxReplicas,
+		DataMessageRate: c.DataMessageRate, DataMessageBurst: c.DataMessageBurst,
 	}
 }

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"belfry/internal/meeting"
 )
 
 func load(t *testing.T, env map[string]string, args ...string) (Config, error) {
@@ -59,7 +61,7 @@ func TestEverySettingHasFlagEnvironmentAndKey(t *testing.T) {
 		}
 		// Every way in is tried with a value that differs from the default.
 		value := map[string]string{
-			"public_url": "http://h", "account": "000000000001", "turn": "never", "page": "off", "max_attendees": "7", "region": "eu-west-1",
+			"public_url": "http://h", "account": "000000000001", "turn": "never", "page": "off", "region": "eu-west-1",
 			"store_replicas": "3", "log_level": "debug", "log_format": "json", "event_aws": "on", "event_webhooks": "https://h/x",
 			"event_endpoints": "arn:aws:sqs:us-east-1:*=http://h:1", "media_advertise": "192.0.2.1,192.0.2.2",
 		}[s.key]
@@ -67,6 +69,8 @@ func TestEverySettingHasFlagEnvironmentAndKey(t *testing.T) {
 		case value != "":
 		case s.value.Type() == reflect.TypeFor[time.Duration]():
 			value = "42s"
+		case s.value.Kind() == reflect.Int:
+			value = "7"
 		default:
 			value = "192.0.2.1:1"
 		}
@@ -96,6 +100,11 @@ func TestEverySettingHasFlagEnvironmentAndKey(t *testing.T) {
 			}
 			if have := settings(&got)[i].text(); have != value {
 				t.Errorf("%s by %s: got %q, want %q", s.key, way, have, value)
+			}
+			if s.value.Kind() == reflect.Int && s.key != "store_replicas" { // they are the quotas, of the same names
+				if k, err := meeting.FindQuota(s.key); err != nil || k.Of(got.Quotas()) != 7 {
+					t.Errorf("%s by %s: the quota is %d, error %v", s.key, way, k.Of(got.Quotas()), err)
+				}
 			}
 		}
 	}
@@ -142,6 +151,8 @@ func TestRefusals(t *testing.T) {
 		"half a key":     {env: map[string]string{"BELFRY_ACCESS_KEY_ID": "a"}, want: "belong together"},
 		"bad choice":     {args: []string{"--turn", "maybe"}, want: "always, never, auto"},
 		"bad number":     {args: []string{"--max-attendees", "many"}, want: "whole number"},
+		"no such quota":  {args: []string{"--max-attendees", "251"}, want: "max_attendees: 251 is not between 1 and 250"},
+		"below none":     {args: []string{"--request-rate", "-1"}, want: "request_rate: -1 is not between 1 and 100000, or 0 for no limit"},
 		"bad duration":   {args: []string{"--clock-skew", "15"}, want: "duration"},
 		"bad account":    {args: []string{"--account", "1"}, want: "12 digits"},
 		"bad port":       {args: []string{"--listen", "127.0.0.1:70000"}, want: "listen: \"127.0.0.1:70000\" is not host:port"},

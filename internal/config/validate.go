@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/url"
@@ -8,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"belfry/internal/meeting"
 )
 
 var (
@@ -68,8 +71,8 @@ func (c *Config) Validate() error {
 	if len(c.EventWebhooks) > 0 && c.EventWebhookSecret == "" {
 		return fmt.Errorf("event_webhooks needs event_webhook_secret, by which the receiver knows who posts")
 	}
-	if c.MaxAttendees < 1 || c.MaxAttendees > 250 {
-		return fmt.Errorf("max_attendees: %d is not between 1 and 250", c.MaxAttendees)
+	if err := c.Quotas().Check(); err != nil { // its names are those of the settings
+		return errors.New(meeting.MessageOf(err))
 	}
 	if c.StoreReplicas < 1 || c.StoreReplicas > 5 {
 		return fmt.Errorf("store_replicas: %d is not between 1 and 5", c.StoreReplicas)

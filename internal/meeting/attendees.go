@@ -84,8 +84,8 @@ func (s *Service) addAttendee(tx Tx, m *Meeting, in NewAttendee, now time.Time) 
 	if a, ok := tx.AttendeeByUser(m.ID, in.ExternalUserID); ok {
 		return a, nil
 	}
-	if most := s.attendeeCap(m); tx.AttendeeCount(m.ID) >= most {
-		return nil, Errorf(CodeLimitExceeded, "Meeting <%s> has its %d attendees already", m.ID, most)
+	if err := s.mayAdd(tx, m); err != nil {
+		return nil, err
 	}
 	id := newGUID()
 	a := tx.PutAttendee(&Attendee{

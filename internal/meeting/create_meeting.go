@@ -7,7 +7,8 @@ import (
 
 // CreateMeeting makes a meeting, or returns the live one that the account made
 // with the same ClientRequestToken, whatever else was asked for. A rule that is
-// broken is CodeBadRequest, a replica too many CodeLimitExceeded.
+// broken is CodeBadRequest; a meeting or replica too many for the account is
+// CodeLimitExceeded.
 func (s *Service) CreateMeeting(ctx context.Context, account string, in NewMeeting) (*Meeting, error) {
 	m, _, _, err := s.createMeeting(ctx, account, in, nil)
 	return m, err
@@ -29,7 +30,7 @@ func (s *Service) createMeeting(ctx context.Context, account string, in NewMeeti
 		return nil, nil, nil, err
 	}
 	err = s.store.Update(ctx, func(tx Tx) (err error) {
-		if out, err = putMeeting(tx, m); err != nil {
+		if out, err = s.putMeeting(tx, m); err != nil {
 			return err
 		}
 		made, failed = s.addAttendees(tx, out, attendees, m.CreatedAt)
@@ -80,23 +81,28 @@ func (s *Service) newMeeting(account string, in NewMeeting) (*Meeting, error) {
 }
 
 // putMeeting writes m, or finds the live meeting with its token.
-func putMeeting(tx Tx, m *Meeting) (*Meeting, error) {
+func (s *Service) putMeeting(tx Tx, m *Meeting) (*Meeting, error) {
 	if m.ClientRequestToken != "" {
 		if live, ok := tx.MeetingByToken(m.Account, m.ClientRequestToken); ok {
 			return live, nil
 		}
 	}
+	quotas := s.quotasOf(tx, m.Account)
 	if m.PrimaryMeetingID != "" {
-		if err := mayReplicate(tx, m.Account, m.PrimaryMeetingID); err != nil {
+		if err := mayReplicate(tx, m.Account, m.PrimaryMeetingID, quotas.Replicas); err != nil {
 			return nil, err
 		}
+	}
+	if most := quotas.ActiveMeetings; most > 0 && tx.MeetingCount(m.Account) >= most {
+		return nil, Errorf(CodeLimitExceeded, "Account %s has its %d active meetings already (quota %s). Delete meetings that are over. %s",
+			m.Account, most, quotaMeetings, raise(m.Account, quotaMeetings))
 	}
 	out := tx.PutMeeting(m)
 	tx.Emit(event(EventMeetingStarted, out, nil, m.CreatedAt))
 	return out, nil
 }
 
-func mayReplicate(r Reader, account, primaryID string) error {
+func mayReplicate(r Reader, account, primaryID string, most int) error {
 	primary, ok := r.Meeting(primaryID)
 	if !ok || primary.Account != account {
 		return Errorf(CodeBadRequest, "PrimaryMeetingId: Meeting <%.64s> not found", primaryID)
@@ -104,8 +110,9 @@ func mayReplicate(r Reader, account, primaryID string) error {
 	if primary.PrimaryMeetingID != "" {
 		return Errorf(CodeBadRequest, "PrimaryMeetingId: Meeting <%s> is itself a replica", primaryID)
 	}
-	if len(r.Replicas(primaryID)) >= maxReplicas {
-		return Errorf(CodeLimitExceeded, "PrimaryMeetingId: Meeting <%s> has %d replicas already", primaryID, maxReplicas)
+	if len(r.Replicas(primaryID)) >= most {
+		return Errorf(CodeLimitExceeded, "PrimaryMeetingId: Meeting <%s> has its %d replicas already (quota %s). %s",
+			primaryID, most, quotaReplicas, raise(account, quotaReplicas))
 	}
 	return nil
 }

@@ -1,11 +1,10 @@
 package meeting
 
-// The caps of one meeting (AttendeeMax; the lower one with FHD video or UHD
-// content) and of the replicas of one primary.
+// The most attendees of one meeting (AttendeeMax; the lower one with FHD video or
+// UHD content) and of one request.
 const (
 	maxAttendees           = 250
 	maxAttendeesHighRes    = 25
-	maxReplicas            = 4
 	maxAttendeesPerBatch   = 100
 	maxAttendeesAtCreation = 20
 )
@@ -50,12 +49,24 @@ func oneOf(v string, set ...string) bool {
 	return false
 }
 
-// attendeeCap is how many attendees m may have.
-func (s *Service) attendeeCap(m *Meeting) int {
-	if m.Features != nil && m.Features.AttendeeMaxCount > 0 {
-		return min(m.Features.AttendeeMaxCount, s.opt.MaxAttendees)
+// mayAdd refuses one more attendee than m may have: by its own MaxCount, or by
+// the quota of its account.
+func (s *Service) mayAdd(r Reader, m *Meeting) error {
+	count, quota := r.AttendeeCount(m.ID), s.quotasOf(r, m.Account).Attendees
+	if m.Features != nil && m.Features.AttendeeMaxCount > 0 && m.Features.AttendeeMaxCount <= quota {
+		if most := m.Features.AttendeeMaxCount; count >= most {
+			return Errorf(CodeLimitExceeded, "Meeting <%s> has its %d attendees already (MeetingFeatures.Attendee.MaxCount)", m.ID, most)
+		}
+		return nil
 	}
-	return s.opt.MaxAttendees
+	if count < quota {
+		return nil
+	}
+	if quota == maxAttendees {
+		return Errorf(CodeLimitExceeded, "Meeting <%s> has its %d attendees already, and no meeting has more", m.ID, quota)
+	}
+	return Errorf(CodeLimitExceeded, "Meeting <%s> has its %d attendees already (quota %s). %s",
+		m.ID, quota, quotaAttendees, raise(m.Account, quotaAttendees))
 }
 
 // capabilitiesFor is what a new attendee of m gets that asked for c, nil when it

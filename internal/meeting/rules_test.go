@@ -90,7 +90,7 @@ func TestMediaRegion(t *testing.T) {
 }
 
 func TestAttendeeCap(t *testing.T) {
-	h := newHouse(t, meeting.ServiceOptions{MaxAttendees: 2})
+	h := newHouse(t, meeting.ServiceOptions{Quotas: meeting.Quotas{Attendees: 2}})
 	m := h.meeting(t, "m")
 	h.attendee(t, m.ID, "1")
 	h.attendee(t, m.ID, "2")

@@ -16,6 +16,8 @@ type Service struct {
 
 	pageKeyMu sync.Mutex
 	pageKey   []byte // seals page tokens; read from the store once
+
+	decoded sync.Map // account → *ownQuotas
 }
 
 // ServiceOptions are the parts of a Service that a deployment or a test sets.
@@ -25,8 +27,9 @@ type ServiceOptions struct {
 	MediaRegions []string
 	// DefaultMediaRegion is for callers that name none; "": us-east-1.
 	DefaultMediaRegion string
-	// MaxAttendees is the cap of one meeting; 0: 250.
-	MaxAttendees int
+	// Quotas is for accounts that have none of their own. A 0 that does not stand
+	// for no limit means AWS's default.
+	Quotas Quotas
 	// Webhooks are URLs that the events of every new meeting go to.
 	Webhooks []string
 }
@@ -89,9 +92,7 @@ func NewService(store Store, opt ServiceOptions) *Service {
 	if opt.DefaultMediaRegion == "" {
 		opt.DefaultMediaRegion = defaultMediaRegion
 	}
-	if opt.MaxAttendees <= 0 || opt.MaxAttendees > maxAttendees {
-		opt.MaxAttendees = maxAttendees
-	}
+	opt.Quotas = opt.Quotas.withDefaults()
 	return &Service{store: store, opt: opt}
 }
 

@@ -28,6 +28,7 @@ func start(t *testing.T) string {
 	cfg := config.Default()
 	cfg.Listen, cfg.TURNListen, cfg.DataDir = "127.0.0.1:0", "127.0.0.1:0", t.TempDir()
 	cfg.AccessKeyID, cfg.SecretAccessKey = serverKeys.id, meeting.Secret(serverKeys.secret)
+	cfg.RequestRate = 0
 	server, err := app.Start(t.Context(), cfg, observe.NewLogger(io.Discard, "error", "text"))
 	if err != nil {
 		t.Fatal(err)

@@ -34,7 +34,7 @@ func server(t *testing.T, e *emulator, change func(*config.Config)) *meetings.Cl
 	cfg := config.Default()
 	cfg.Listen, cfg.DataDir, cfg.Page, cfg.TURN = "127.0.0.1:0", t.TempDir(), "off", "never"
 	cfg.TURNListen = "127.0.0.1:0"
-	cfg.AccessKeyID, cfg.SecretAccessKey = "key", "secret"
+	cfg.AccessKeyID, cfg.SecretAccessKey, cfg.RequestRate = "key", "secret", 0
 	if change != nil {
 		change(&cfg)
 	}

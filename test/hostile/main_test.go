@@ -68,7 +68,7 @@ func newWorld(t *testing.T) *world {
 	cfg := config.Default()
 	cfg.Listen, cfg.TURNListen, cfg.DataDir = "127.0.0.1:0", "127.0.0.1:0", t.TempDir()
 	cfg.AccessKeyID, cfg.SecretAccessKey = keyID, meeting.Secret(secretKey)
-	cfg.TURN, cfg.DropAfter = "always", time.Second
+	cfg.TURN, cfg.DropAfter, cfg.RequestRate = "always", time.Second, 0
 	server, err := app.Start(t.Context(), cfg, observe.NewLogger(io.Discard, "error", "text"))
 	if err != nil {
 		t.Fatal(err)

@@ -27,7 +27,8 @@ export class Server {
     server.process = spawn(binary, ['serve'], {
       env: {
         ...inherited, BELFRY_LISTEN: listen, BELFRY_DATA_DIR: server.dataDir, BELFRY_TURN_LISTEN: '127.0.0.1:0',
-        BELFRY_ACCESS_KEY_ID: 'AKIDTEST', BELFRY_SECRET_ACCESS_KEY: 'test-secret', ...env,
+        BELFRY_ACCESS_KEY_ID: 'AKIDTEST', BELFRY_SECRET_ACCESS_KEY: 'test-secret',
+        BELFRY_REQUEST_RATE: '0', ...env,
       },
       stdio: ['ignore', 'pipe', 'pipe'],
     });
