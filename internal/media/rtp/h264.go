@@ -57,14 +57,15 @@ func (h *VideoHeader) nal(b []byte) {
 		h.IDR = true
 	case nalSPS:
 		h.KeyFrame = true
-		h.Width, h.Height = spsSize(b[1:])
+		h.sps(b[1:])
 	}
 }
 
-// bitReader reads Exp-Golomb codes, skipping emulation prevention bytes. Past
-// the end it reads zeros and sets bad.
+// bitReader reads bits and Exp-Golomb codes, skipping emulation prevention bytes
+// unless the text is plain. Past the end it reads zeros and sets bad.
 type bitReader struct {
 	b     []byte
+	plain bool
 	pos   int // in bytes
 	bit   int // 0–7 within the byte
 	zeros int
@@ -78,7 +79,7 @@ func (r *bitReader) u(n int) (v uint32) {
 			return 0
 		}
 		if r.bit == 0 {
-			if r.zeros >= 2 && r.b[r.pos] == 3 { // emulation prevention
+			if !r.plain && r.zeros >= 2 && r.b[r.pos] == 3 { // emulation prevention
 				r.pos++
 				r.zeros = 0
 				if r.pos >= len(r.b) {
@@ -120,9 +121,9 @@ func (r *bitReader) se() int32 {
 	return -int32(v / 2)
 }
 
-// spsSize reads width and height from a sequence parameter set without its NAL
-// header (H.264 7.3.2.1.1), cropping applied; zeros when it cannot.
-func spsSize(sps []byte) (width, height uint32) {
+// sps reads the size from a sequence parameter set without its NAL header
+// (H.264 7.3.2.1.1). Of several sets, as a packet may hold, the largest counts.
+func (h *VideoHeader) sps(sps []byte) {
 	r := bitReader{b: sps}
 	profile := r.u(8)
 	r.u(16) // constraints, level
@@ -172,7 +173,7 @@ func spsSize(sps []byte) (width, height uint32) {
 		r.se()
 		n := r.ue()
 		if n > 255 {
-			return 0, 0
+			return
 		}
 		for range n {
 			r.se()
@@ -180,13 +181,16 @@ func spsSize(sps []byte) (width, height uint32) {
 	}
 	r.ue() // max_num_ref_frames
 	r.u(1) // gaps_in_frame_num_value_allowed
-	w := (r.ue() + 1) * 16
-	rows := r.ue() + 1
+	columns, rows := r.ue(), r.ue()
 	frames := r.u(1) // frame_mbs_only
 	if frames == 0 {
 		r.u(1)
 	}
-	hgt := (2 - frames) * rows * 16
+	if r.bad || columns >= maxMacroblocks || rows >= maxMacroblocks {
+		return
+	}
+	codedWidth, codedHeight := (columns+1)*16, (2-frames)*(rows+1)*16
+	width, height := codedWidth, codedHeight
 	r.u(1)           // direct_8x8_inference
 	if r.u(1) == 1 { // cropping
 		left, right, top, bottom := r.ue(), r.ue(), r.ue(), r.ue()
@@ -197,11 +201,15 @@ func spsSize(sps []byte) (width, height uint32) {
 		if chroma == 1 {
 			unitY *= 2
 		}
-		w -= (left + right) * unitX
-		hgt -= (top + bottom) * unitY
+		width -= (left + right) * unitX
+		height -= (top + bottom) * unitY
 	}
-	if r.bad || w == 0 || hgt == 0 || w > 16384 || hgt > 16384 {
-		return 0, 0
+	if r.bad || width == 0 || height == 0 || width > codedWidth || height > codedHeight {
+		return
 	}
-	return w, hgt
+	h.Width, h.Height = max(h.Width, width), max(h.Height, height)
+	h.CodedWidth, h.CodedHeight = max(h.CodedWidth, codedWidth), max(h.CodedHeight, codedHeight)
 }
+
+// maxMacroblocks bounds a side: 16,384 pixels.
+const maxMacroblocks = 1024

@@ -12,7 +12,10 @@ type VideoHeader struct {
 	// IDR says that an H.264 packet begins a slice of an IDR picture, which is a
 	// point to begin at for a decoder that has its parameter sets.
 	IDR           bool
-	Width, Height uint32 // when KeyFrame and the payload tells, else 0
+	Width, Height uint32 // as shown, when the payload tells, else 0
+	// CodedWidth and CodedHeight are what a decoder must have room for, 0 when the
+	// payload does not tell: H.264 pictures fill whole macroblocks and are cropped.
+	CodedWidth, CodedHeight uint32
 	// PictureID and TL0PicIdx are those of the VP8 and VP9 descriptors.
 	PictureID     uint16
 	PictureIDBits uint8 // 0, 7 or 15
@@ -81,11 +84,16 @@ func ParseVP8(b []byte, h *VideoHeader) bool {
 	if start && b[n]&1 == 0 {
 		h.KeyFrame = true
 		if f := b[n:]; len(f) >= 10 && f[3] == 0x9D && f[4] == 0x01 && f[5] == 0x2A {
-			h.Width = uint32(binary.LittleEndian.Uint16(f[6:]) & 0x3FFF)
-			h.Height = uint32(binary.LittleEndian.Uint16(f[8:]) & 0x3FFF)
+			h.size(uint32(binary.LittleEndian.Uint16(f[6:])&0x3FFF), uint32(binary.LittleEndian.Uint16(f[8:])&0x3FFF))
 		}
 	}
 	return true
+}
+
+// size notes a size that is coded as it is shown; of several it is the largest.
+func (h *VideoHeader) size(width, height uint32) {
+	h.Width, h.Height = max(h.Width, width), max(h.Height, height)
+	h.CodedWidth, h.CodedHeight = max(h.CodedWidth, width), max(h.CodedHeight, height)
 }
 
 // picture reads a picture id of one or two bytes at b[n:] and returns what
@@ -114,75 +122,4 @@ func (h *VideoHeader) tl0(b []byte, n int) int {
 	}
 	h.HasTL0PicIdx, h.TL0PicIdx, h.tl0At = true, b[n], uint16(n)
 	return n + 1
-}
-
-// ParseVP9 reads the payload descriptor (RFC 9628 4.2) as far as forwarding one
-// layer needs it: picture id, layer indices, key frames, and the size from the
-// scalability structure.
-func ParseVP9(b []byte, h *VideoHeader) bool {
-	*h = VideoHeader{}
-	if len(b) == 0 {
-		return false
-	}
-	const (
-		flagI, flagP, flagL, flagF = 0x80, 0x40, 0x20, 0x10
-		flagB, flagV               = 0x08, 0x02
-	)
-	f := b[0]
-	n := 1
-	if f&flagI != 0 {
-		if n = h.picture(b, n); n == 0 {
-			return false
-		}
-	}
-	if f&flagL != 0 {
-		if len(b) <= n {
-			*h = VideoHeader{}
-			return false
-		}
-		h.Temporal, h.Spatial = b[n]>>5, b[n]>>1&7
-		n++
-		if f&flagF == 0 {
-			if n = h.tl0(b, n); n == 0 {
-				return false
-			}
-		}
-	}
-	if f&flagF != 0 && f&flagP != 0 {
-		for i := 0; ; i++ { // P_DIFF, at most 3
-			if len(b) <= n || i == 3 {
-				*h = VideoHeader{}
-				return false
-			}
-			n++
-			if b[n-1]&1 == 0 {
-				break
-			}
-		}
-	}
-	h.KeyFrame = f&flagP == 0 && f&flagB != 0 && h.Spatial == 0
-	if h.KeyFrame && f&flagV != 0 && len(b) > n {
-		layers := int(b[n]>>5) + 1
-		if b[n]&0x10 != 0 && len(b) >= n+1+4*layers {
-			top := b[n+1+4*(layers-1):]
-			h.Width = uint32(binary.BigEndian.Uint16(top))
-			h.Height = uint32(binary.BigEndian.Uint16(top[2:]))
-		}
-	}
-	return len(b) > n
-}
-
-// ParseAV1 reads the aggregation header (AV1 RTP specification 4.4): N marks
-// the first packet of a coded video sequence.
-func ParseAV1(b []byte, h *VideoHeader) bool {
-	*h = VideoHeader{}
-	if len(b) < 2 {
-		return false
-	}
-	const flagZ, flagN = 0x80, 0x08
-	if b[0]&flagZ != 0 && b[0]&flagN != 0 { // a sequence cannot begin with a continuation
-		return false
-	}
-	h.KeyFrame = b[0]&flagN != 0
-	return true
 }

@@ -28,15 +28,15 @@ func TestParseVP8(t *testing.T) {
 		want    VideoHeader
 		bad     bool
 	}{
-		"no extension, key frame":  {payload: "10 50 01 00 9d012a 8002 6801", want: VideoHeader{KeyFrame: true, Width: 640, Height: 360}},
-		"scaling bits are no size": {payload: "10 50 01 00 9d012a 8042 6881", want: VideoHeader{KeyFrame: true, Width: 640, Height: 360}},
+		"no extension, key frame":  {payload: "10 50 01 00 9d012a 8002 6801", want: VideoHeader{KeyFrame: true, Width: 640, Height: 360, CodedWidth: 640, CodedHeight: 360}},
+		"scaling bits are no size": {payload: "10 50 01 00 9d012a 8042 6881", want: VideoHeader{KeyFrame: true, Width: 640, Height: 360, CodedWidth: 640, CodedHeight: 360}},
 		"inter frame":              {payload: "10 51 01 00", want: VideoHeader{}},
 		"middle of a key frame":    {payload: "00 50 01 00", want: VideoHeader{}},
 		"second partition":         {payload: "11 50 01 00", want: VideoHeader{}},
 		"picture of 7 bits":        {payload: "90 80 7f 51", want: VideoHeader{PictureID: 127, PictureIDBits: 7}},
 		"picture of 15 bits":       {payload: "90 80 ffff 51", want: VideoHeader{PictureID: 0x7fff, PictureIDBits: 15}},
 		"all of it": {payload: "90 e0 8123 07 80 50 01 00 9d012a 8002 6801",
-			want: VideoHeader{KeyFrame: true, Width: 640, Height: 360, PictureID: 0x123, PictureIDBits: 15, HasTL0PicIdx: true, TL0PicIdx: 7, Temporal: 2}},
+			want: VideoHeader{KeyFrame: true, Width: 640, Height: 360, CodedWidth: 640, CodedHeight: 360, PictureID: 0x123, PictureIDBits: 15, HasTL0PicIdx: true, TL0PicIdx: 7, Temporal: 2}},
 		"key frame too short for a size": {payload: "10 50", want: VideoHeader{KeyFrame: true}},
 		"empty":                          {payload: "", bad: true},
 		"descriptor alone":               {payload: "10", bad: true},
@@ -91,13 +91,13 @@ func TestParseH264(t *testing.T) {
 		want    VideoHeader
 		bad     bool
 	}{
-		"SPS":                  {payload: hd, want: VideoHeader{KeyFrame: true, Width: 1280, Height: 720}},
-		"SPS with cropping":    {payload: fhd, want: VideoHeader{KeyFrame: true, Width: 1920, Height: 1080}},
+		"SPS":                  {payload: hd, want: VideoHeader{KeyFrame: true, Width: 1280, Height: 720, CodedWidth: 1280, CodedHeight: 720}},
+		"SPS with cropping":    {payload: fhd, want: VideoHeader{KeyFrame: true, Width: 1920, Height: 1080, CodedWidth: 1920, CodedHeight: 1088}},
 		"SPS cut short":        {payload: "6742c0", want: VideoHeader{KeyFrame: true}},
 		"PPS":                  {payload: "68ce3c80"},
 		"IDR":                  {payload: "6588", want: VideoHeader{IDR: true}},
 		"slice":                {payload: "419a"},
-		"STAP-A":               {payload: "78 0019" + hd + "0004 68ce3c80 0002 6588", want: VideoHeader{KeyFrame: true, IDR: true, Width: 1280, Height: 720}},
+		"STAP-A":               {payload: "78 0019" + hd + "0004 68ce3c80 0002 6588", want: VideoHeader{KeyFrame: true, IDR: true, Width: 1280, Height: 720, CodedWidth: 1280, CodedHeight: 720}},
 		"STAP-A without SPS":   {payload: "78 0004 68ce3c80"},
 		"FU-A start of IDR":    {payload: "7c 85 88", want: VideoHeader{IDR: true}},
 		"FU-A middle of IDR":   {payload: "7c 05 88"},
@@ -132,7 +132,7 @@ func TestParseVP9(t *testing.T) {
 		bad     bool
 	}{
 		"key frame with size": {payload: "8a 8123 18 0280 0168 00 82 49",
-			want: VideoHeader{KeyFrame: true, PictureID: 0x123, PictureIDBits: 15, Width: 640, Height: 360}},
+			want: VideoHeader{KeyFrame: true, PictureID: 0x123, PictureIDBits: 15, Width: 640, Height: 360, CodedWidth: 640, CodedHeight: 360}},
 		"inter frame":            {payload: "c8 8123 86", want: VideoHeader{PictureID: 0x123, PictureIDBits: 15}},
 		"key frame, middle":      {payload: "80 8123 86", want: VideoHeader{PictureID: 0x123, PictureIDBits: 15}},
 		"layers, not flexible":   {payload: "a8 7f 40 09 86", want: VideoHeader{KeyFrame: true, PictureID: 127, PictureIDBits: 7, Temporal: 2, HasTL0PicIdx: true, TL0PicIdx: 9}},
@@ -181,19 +181,90 @@ func TestParseAV1(t *testing.T) {
 	}
 }
 
+// What Chromium's encoders write, 1920×1080 unless it says otherwise.
+const (
+	vp8Key     = "70b7019d012a800738040a870885"
+	vp8Inter   = "b106002a11c0001800186ff40c17"
+	vp9Key     = "824983425077f043764638241c196818"
+	vp9Inter   = "860040921cfc5d0180030070b027"
+	av1Header  = "00000042abbfc374068808680c20"
+	av1HD      = "0000002d4cffb3c01a2021a03080" // 1280×720
+	h264Set    = "6742c0288c8d403c0113f2cdc0434041e1108d40"
+	h264Params = "68ce3c80"
+)
+
+func TestCodedSizes(t *testing.T) {
+	fhd := VideoHeader{Width: 1920, Height: 1080, CodedWidth: 1920, CodedHeight: 1080}
+	hd := VideoHeader{Width: 1280, Height: 720, CodedWidth: 1280, CodedHeight: 720}
+	aligned := VideoHeader{Width: 1920, Height: 1080, CodedWidth: 1920, CodedHeight: 1088}
+	none := VideoHeader{}
+	for name, tt := range map[string]struct {
+		parse   func([]byte, *VideoHeader) bool
+		payload string
+		want    VideoHeader
+	}{
+		"VP8 key frame":                {ParseVP8, "10" + vp8Key, fhd},
+		"VP8 inter frame":              {ParseVP8, "10" + vp8Inter, none},
+		"VP8 without its start code":   {ParseVP8, "10 70b701 9d012b 80073804", none},
+		"VP9 key frame":                {ParseVP9, "88 7f" + vp9Key, fhd},
+		"VP9 inter frame":              {ParseVP9, "c8 7f" + vp9Inter, none},
+		"VP9 inter frame with a size":  {ParseVP9, "c8 7f 870000000efe086e", fhd},
+		"VP9 intra frame, not shown":   {ParseVP9, "c8 7f 85a4c1a10003bf821b80", fhd},
+		"VP9 frame shown again":        {ParseVP9, "c8 7f 88 00", none},
+		"VP9 header cut short":         {ParseVP9, "88 7f 8249834250", none},
+		"VP9 of profile 1":             {ParseVP9, "88 7f a24983422c0efe086e", fhd},
+		"VP9 middle of a frame":        {ParseVP9, "80 7f" + vp9Key, none},
+		"AV1 sequence":                 {ParseAV1, "18 08" + av1Header, fhd},
+		"AV1 sequence with its length": {ParseAV1, "18 0a0e" + av1Header, fhd},
+		"AV1 with an extension":        {ParseAV1, "18 0c00" + av1HD, hd},
+		"AV1 after others":             {ParseAV1, "08 02 1200 0f 08" + av1HD + "02 3210", hd},
+		"AV1 last of two":              {ParseAV1, "28 02 3210 08" + av1Header, fhd},
+		"AV1 without N":                {ParseAV1, "10 08" + av1Header, fhd},
+		"AV1 continuation":             {ParseAV1, "90 08" + av1Header, none},
+		"AV1 cut short":                {ParseAV1, "18 0800000042", none},
+		"AV1 with a false length":      {ParseAV1, "08 7f 08" + av1Header, none},
+		"H.264 sequence":               {ParseH264, h264Set, aligned},
+		"H.264 the larger of two":      {ParseH264, "78 0014" + h264Set + "0004" + h264Params + "0019 6742c01fd9005005bb011000000300100000030320f1832480", aligned},
+		"H.264 too wide to be true":    {ParseH264, "6742c01f 8d 00000000800000 28 0000", none},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var h VideoHeader
+			if !tt.parse(unhex(t, tt.payload), &h) {
+				t.Fatal("it is refused")
+			}
+			got := VideoHeader{Width: h.Width, Height: h.Height, CodedWidth: h.CodedWidth, CodedHeight: h.CodedHeight}
+			if got != tt.want {
+				t.Errorf("the size is %+v, want %+v", got, tt.want)
+			}
+		})
+	}
+	var h VideoHeader
+	for _, payload := range [][]byte{unhex(t, "88 7f"+vp9Key), unhex(t, "18 0a0e"+av1Header), unhex(t, h264Set)} {
+		for _, parse := range []func([]byte, *VideoHeader) bool{ParseVP8, ParseVP9, ParseAV1, ParseH264} {
+			if n := testing.AllocsPerRun(100, func() { parse(payload, &h) }); n != 0 {
+				t.Errorf("%v allocations", n)
+			}
+		}
+	}
+}
+
 func FuzzVideoHeaders(f *testing.F) {
 	f.Add(unhex(f, "90 e0 8123 07 80 50 01 00 9d012a 8002 6801"))
 	f.Add(unhex(f, "78 0019 6742c01fd9005005bb011000000300100000030320f1832480 0004 68ce3c80"))
 	f.Add(unhex(f, "67640028acd940780227e5c044000003000400000300c83c60c658"))
 	f.Add(unhex(f, "8a 8123 18 0280 0168 00 82 49"))
 	f.Add(unhex(f, "18 0a0b"))
+	f.Add(unhex(f, "88 7f"+vp9Key))
+	f.Add(unhex(f, "c8 7f"+vp9Inter))
+	f.Add(unhex(f, "18 0a0e"+av1Header))
+	f.Add(unhex(f, "28 02 3210 08"+av1HD))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		for i, parse := range []func([]byte, *VideoHeader) bool{ParseVP8, ParseVP9, ParseH264, ParseAV1} {
 			var h, again VideoHeader
 			if !parse(b, &h) {
 				continue
 			}
-			if h.Width > 65535 || h.Height > 65535 {
+			if max(h.Width, h.Height, h.CodedWidth, h.CodedHeight) > 1<<16 || h.Width > h.CodedWidth || h.Height > h.CodedHeight {
 				t.Fatalf("parser %d: %d×%d", i, h.Width, h.Height)
 			}
 			c := bytes.Clone(b)
