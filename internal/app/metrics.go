@@ -66,6 +66,9 @@ var mediaFigures = []mediaFigure{
 	{"video_refused_total", "Video packets and reports that were malformed or of no known stream.", false, func(s *media.Stats) float64 {
 		return float64(s.Video.Malformed + s.Video.Unknown)
 	}},
+	{"video_too_large_total", "Video packets that were not forwarded because the pictures are larger than the meeting's features allow.", false, func(s *media.Stats) float64 {
+		return float64(s.Video.TooLarge)
+	}},
 	{"key_frame_requests_total", "Key frames asked of senders.", false, func(s *media.Stats) float64 { return float64(s.Video.KeyFrameRequests) }},
 }
 

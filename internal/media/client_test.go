@@ -122,11 +122,14 @@ func (r *room) source(id string) *meeting.VideoSource {
 type events struct {
 	connected, audio atomic.Int32
 	closed           chan string
+	tooLarge         atomic.Int32
 }
 
 func (e *events) MediaConnected()           { e.connected.Add(1) }
 func (e *events) AudioArrived()             { e.audio.Add(1) }
 func (e *events) MediaClosed(reason string) { e.closed <- reason }
+
+func (e *events) PictureTooLarge(_, _ uint32, _ meeting.Resolution) { e.tooLarge.Add(1) }
 
 // section is one m-line of a client's offer.
 type section struct {
@@ -168,6 +171,8 @@ type client struct {
 	over   chan struct{} // DTLS was closed by the server
 	lose   atomic.Pointer[func(*pionrtp.Packet) bool]
 	quit   sync.Once
+
+	size [2]uint16 // of what it films; 320×180 when zero
 
 	outMu sync.Mutex
 	out   *pionsrtp.Context
@@ -573,16 +578,20 @@ func (c *client) frame(key bool) *pionrtp.Packet {
 	seq := c.next(ssrc)
 	return &pionrtp.Packet{
 		Header:  pionrtp.Header{Version: 2, Marker: true, PayloadType: c.vp8, SequenceNumber: seq, Timestamp: 6000 * uint32(seq), SSRC: ssrc},
-		Payload: vp8(key, seq),
+		Payload: vp8(key, seq, c.size),
 	}
 }
 
 // vp8 is a payload with descriptor (RFC 7741 4.2) and frame header (RFC 6386
-// 9.1) of 320×180, whose rest tells the frames apart.
-func vp8(key bool, picture uint16) []byte {
+// 9.1) of that size, 320×180 when zero, whose rest tells the frames apart.
+func vp8(key bool, picture uint16, of ...[2]uint16) []byte {
+	size := [2]uint16{320, 180}
+	if len(of) > 0 && of[0] != [2]uint16{} {
+		size = of[0]
+	}
 	b := []byte{0x90, 0x80, 0x80 | byte(picture>>8), byte(picture)}
 	if key {
-		b = append(b, 0x10, 0x02, 0x00, 0x9D, 0x01, 0x2A, 320&0xFF, 320>>8, 180, 0)
+		b = append(b, 0x10, 0x02, 0x00, 0x9D, 0x01, 0x2A, byte(size[0]), byte(size[0]>>8), byte(size[1]), byte(size[1]>>8))
 	} else {
 		b = append(b, 0x11, 0x02, 0x00)
 	}

@@ -276,6 +276,9 @@ func (c *caller) SignalStrength([]meeting.SignalStrength) { c.called("SignalStre
 func (c *caller) MediaConnected()                         { c.called("MediaConnected") }
 func (c *caller) AudioArrived()                           { c.called("AudioArrived") }
 func (c *caller) MediaClosed(string)                      { c.called("MediaClosed") }
+func (c *caller) PictureTooLarge(uint32, uint32, meeting.Resolution) {
+	c.called("PictureTooLarge")
+}
 
 func TestCallbacksMayCallDown(t *testing.T) {
 	t.Parallel()

@@ -143,7 +143,7 @@ func (n *negotiation) answerAudio(s *sdp.Section, a *sdp.AnswerSection) {
 	p.hearing = mixer.ListenerConfig{
 		Sender: p, PayloadType: opus.Type, SSRC: p.hearing.SSRC,
 		AbsSendTimeID: s.Extension(sdp.ExtAbsSendTime),
-		Exclude:       []string{p.base, p.base + meeting.ContentSuffix}, Deaf: !p.mayHear(),
+		Exclude:       []string{p.base, p.base + meeting.ContentSuffix},
 	}
 	p.hears, p.talks = s.Direction.Receives(), s.Direction.Sends()
 	switch {
@@ -159,7 +159,7 @@ func (n *negotiation) answerAudio(s *sdp.Section, a *sdp.AnswerSection) {
 	}
 
 	talks := mixer.SourceConfig{
-		ID: p.id, PayloadType: opus.Type, AudioLevelID: s.Extension(sdp.ExtAudioLevel),
+		ID: p.id, Content: p.content, PayloadType: opus.Type, AudioLevelID: s.Extension(sdp.ExtAudioLevel),
 		Muted: n.offer.Muted, Barred: !p.mayTalk(),
 	}
 	p.muted = talks.Muted
@@ -224,7 +224,10 @@ func (n *negotiation) answerSending(s *sdp.Section, a *sdp.AnswerSection, format
 	}
 	cfg := sfu.PublishConfig{
 		AttendeeID: p.id, Up: p, Layers: n.layers(s), Codecs: codecs(formats), Extensions: extensions(a.Extensions),
-		NACK: has(a.Payloads, "nack"), REMB: has(a.Payloads, "goog-remb"),
+		NACK: has(a.Payloads, "nack"), REMB: has(a.Payloads, "goog-remb"), MaxPicture: p.maxPicture(),
+	}
+	cfg.OnTooLarge = func(width, height uint32) {
+		p.bridge.later = append(p.bridge.later, func() { p.events.PictureTooLarge(width, height, cfg.MaxPicture) })
 	}
 	if cfg.Extensions.TransportCC != 0 && has(a.Payloads, "transport-cc") {
 		if p.feedback == nil {

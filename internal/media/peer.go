@@ -76,10 +76,21 @@ func (p *Peer) mayTalk() bool {
 func (p *Peer) mayHear() bool { return !p.content && p.capabilities.Audio.CanReceive() }
 
 func (p *Peer) maySend() bool {
+	if p.maxPicture() == (meeting.Resolution{}) {
+		return false
+	}
 	if p.content {
 		return p.capabilities.Content.CanSend()
 	}
 	return p.capabilities.Video.CanSend()
+}
+
+// maxPicture is what the meeting's features allow this connection to show.
+func (p *Peer) maxPicture() meeting.Resolution {
+	if p.content {
+		return p.bridge.spec.Features.MaxContent()
+	}
+	return p.bridge.spec.Features.MaxVideo()
 }
 
 // maySee says whether the attendee may receive a stream. One that has ended is
@@ -285,6 +296,7 @@ func (p *Peer) SetCapabilities(c meeting.Capabilities) {
 		}
 		if p.listener != nil {
 			p.listener.SetDeaf(!p.mayHear())
+			p.listener.SetNoContent(!c.Content.CanReceive())
 		}
 		if !p.maySend() {
 			p.unpublish()
@@ -366,6 +378,7 @@ func (p *Peer) newSSRC() uint32 {
 // startListening begins the stream of audio, when there is a way to send it.
 func (p *Peer) startListening() {
 	if p.listener == nil && p.hears && p.connected {
+		p.hearing.Deaf, p.hearing.NoContent = !p.mayHear(), !p.capabilities.Content.CanReceive()
 		p.listener = p.bridge.mixer.AddListener(p.hearing)
 	}
 }

@@ -63,4 +63,5 @@ func (s *Stats) add(o Stats) {
 	v.NACKsHandled += o.Video.NACKsHandled
 	v.Resent += o.Video.Resent
 	v.KeyFrameRequests += o.Video.KeyFrameRequests
+	v.TooLarge += o.Video.TooLarge
 }

@@ -24,6 +24,8 @@ type ConferenceSpec struct {
 	// FirstID is the lowest stream and group id to hand out. Ids grow and are
 	// never reused, also not across a restart of the server.
 	FirstID uint32
+	// Features limit how large the pictures may be; nil stands for the defaults.
+	Features *Features
 }
 
 // Conference is the live media of one meeting.
@@ -70,6 +72,9 @@ type PeerEvents interface {
 	// MediaClosed says that the client closed DTLS, or that nothing came for so
 	// long that the connection counts as dead. The Peer must still be closed.
 	MediaClosed(reason string)
+	// PictureTooLarge says, once for each publication, that a layer is not
+	// forwarded because its pictures are larger than the meeting's features allow.
+	PictureTooLarge(width, height uint32, allowed Resolution)
 }
 
 // Peer is the media of one connection.

@@ -40,6 +40,55 @@ func (f *Features) highResolution() bool {
 	return f.VideoMaxResolution == "FHD" || f.ContentMaxResolution == "UHD"
 }
 
+// Resolution is how large a picture may be in pixels, whichever way it is
+// turned. The zero value allows none.
+type Resolution struct{ Long, Short uint32 }
+
+// The resolutions that MeetingFeatures name.
+var (
+	HD  = Resolution{1280, 720}
+	FHD = Resolution{1920, 1080}
+	UHD = Resolution{3840, 2160}
+)
+
+// Fits reports whether a coded picture is no larger. Encoders fill whole
+// macroblocks, so that 1080 lines may be coded as 1088.
+func (r Resolution) Fits(width, height uint32) bool {
+	const macroblock = 16
+	up := func(n uint32) uint32 { return (n + macroblock - 1) / macroblock * macroblock }
+	return max(width, height) <= up(r.Long) && min(width, height) <= up(r.Short)
+}
+
+// MaxVideo is the largest picture of a camera, HD where nothing was said; f may
+// be nil.
+func (f *Features) MaxVideo() Resolution {
+	if f == nil {
+		return HD
+	}
+	switch f.VideoMaxResolution {
+	case "None":
+		return Resolution{}
+	case "FHD":
+		return FHD
+	}
+	return HD
+}
+
+// MaxContent is the largest picture of a content share, FHD where nothing was
+// said; f may be nil.
+func (f *Features) MaxContent() Resolution {
+	if f == nil {
+		return FHD
+	}
+	switch f.ContentMaxResolution {
+	case "None":
+		return Resolution{}
+	case "UHD":
+		return UHD
+	}
+	return FHD
+}
+
 func oneOf(v string, set ...string) bool {
 	for _, s := range set {
 		if v == s {

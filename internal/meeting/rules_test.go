@@ -162,3 +162,42 @@ func TestErrors(t *testing.T) {
 		t.Errorf("%q %q", meeting.CodeOf(cause), meeting.MessageOf(cause))
 	}
 }
+
+func TestResolutions(t *testing.T) {
+	var unset *meeting.Features
+	if unset.MaxVideo() != meeting.HD || unset.MaxContent() != meeting.FHD {
+		t.Errorf("without features %v and %v", unset.MaxVideo(), unset.MaxContent())
+	}
+	for value, want := range map[string]meeting.Resolution{"": meeting.HD, "None": {}, "HD": meeting.HD, "FHD": meeting.FHD} {
+		if got := (&meeting.Features{VideoMaxResolution: value}).MaxVideo(); got != want {
+			t.Errorf("video %q is %v, want %v", value, got, want)
+		}
+	}
+	for value, want := range map[string]meeting.Resolution{"": meeting.FHD, "None": {}, "FHD": meeting.FHD, "UHD": meeting.UHD} {
+		if got := (&meeting.Features{ContentMaxResolution: value}).MaxContent(); got != want {
+			t.Errorf("content %q is %v, want %v", value, got, want)
+		}
+	}
+	for _, tt := range []struct {
+		limit         meeting.Resolution
+		width, height uint32
+		fits          bool
+	}{
+		{meeting.HD, 1280, 720, true},
+		{meeting.HD, 720, 1280, true},
+		{meeting.HD, 1280, 721, false},
+		{meeting.HD, 1281, 720, false},
+		{meeting.HD, 960, 960, false},
+		{meeting.FHD, 1920, 1080, true},
+		{meeting.FHD, 1920, 1088, true},
+		{meeting.FHD, 1088, 1920, true},
+		{meeting.FHD, 1920, 1089, false},
+		{meeting.UHD, 3840, 2160, true},
+		{meeting.UHD, 4096, 2160, false},
+		{meeting.Resolution{}, 16, 16, false},
+	} {
+		if got := tt.limit.Fits(tt.width, tt.height); got != tt.fits {
+			t.Errorf("%d×%d fits %v: %t", tt.width, tt.height, tt.limit, got)
+		}
+	}
+}

@@ -145,7 +145,7 @@ func encodeSource(v meeting.VideoSource, sender *participant) encodedSource {
 // holds mu.
 func (r *room) sendIndex(p *participant, made *indexes) {
 	caps := p.attendee.Capabilities
-	view := indexView{participants: uint32(made.present), atCapacity: !caps.Video.CanSend()}
+	view := indexView{participants: uint32(made.present), atCapacity: !maySend(r.meeting, p.attendee, p.content)}
 	if !p.content { // shares are watched by the base session
 		view.video, view.content = caps.Video.CanReceive(), caps.Content.CanReceive()
 		if made.senders[p.base] {
@@ -216,9 +216,9 @@ func (x *indexes) encode(view indexView, codecs []meeting.VideoCodec, now time.T
 // must be in the roster first: until then it may be one too many.
 func (p *participant) mayShow() bool {
 	if p.content {
-		return p.shownID() != 0 && p.attendee.Capabilities.Content.CanSend()
+		return p.shownID() != 0 && maySend(p.room.meeting, p.attendee, true)
 	}
-	return p.attendee.Capabilities.Video.CanSend()
+	return maySend(p.room.meeting, p.attendee, false)
 }
 
 // recordVideo tells whose video has started or stopped.

@@ -19,8 +19,7 @@ func (s *session) handleJoin(f *signalpb.SdkJoinFrame) {
 		s.complain("order", "JOIN a second time")
 		return
 	}
-	caps := s.attendee.Load().Capabilities
-	if s.content && !caps.Content.CanSend() {
+	if s.content && !maySend(s.meeting, s.attendee.Load(), true) {
 		s.srv.metrics.joins.WithLabelValues("forbidden").Inc()
 		s.joinRefused(statusForbidden, "this attendee may not share content")
 		return
@@ -66,6 +65,10 @@ func (s *session) handleJoin(f *signalpb.SdkJoinFrame) {
 	}
 	r.join(p, encode(ack, s.srv.now()))
 	s.srv.leaveEntrance(r)
+	// The right to share may have gone since it was looked at.
+	if s.content && !maySend(s.meeting, s.attendee.Load(), true) {
+		s.end(statusForbidden, closeRefused, "this attendee may not share content any more")
+	}
 	// A deletion that came before the room knew this session has marked it.
 	if s.over() {
 		r.drop(p)

@@ -105,7 +105,9 @@ func newRoom(s *Server, m *meeting.Meeting, nextID uint32, messages *messageStor
 
 // open opens the meeting's media and starts the room's goroutine.
 func (r *room) open() error {
-	spec := meeting.ConferenceSpec{MeetingID: r.meeting.ID, FirstID: firstID(r.meeting.CreatedAt, r.srv.now())}
+	spec := meeting.ConferenceSpec{
+		MeetingID: r.meeting.ID, FirstID: firstID(r.meeting.CreatedAt, r.srv.now()), Features: r.meeting.Features,
+	}
 	r.conf, r.openErr = r.srv.cfg.Conferences.OpenConference(spec, r)
 	if r.openErr != nil {
 		r.srv.mu.Lock()

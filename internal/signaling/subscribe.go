@@ -2,6 +2,7 @@ package signaling
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -66,13 +67,18 @@ func (s *session) negotiate(f *signalpb.SdkSubscribeFrame) (answer meeting.Answe
 	if err != nil {
 		return answer, false, err
 	}
-	caps := s.attendee.Load().Capabilities
-	medium := caps.Video
-	if s.content {
-		medium = caps.Content
-	}
+	may := maySend(s.meeting, s.attendee.Load(), s.content)
 	answer, err = peer.Negotiate(offer)
-	return answer, len(offer.SendVideo) > 0 && !medium.CanSend(), err
+	return answer, len(offer.SendVideo) > 0 && !may, err
+}
+
+// maySend tells whether an attendee may send the video of its camera, or of its
+// content share: by its capabilities, and by the meeting's features.
+func maySend(m *meeting.Meeting, a *meeting.Attendee, content bool) bool {
+	if content {
+		return a.Capabilities.Content.CanSend() && m.Features.MaxContent() != meeting.Resolution{}
+	}
+	return a.Capabilities.Video.CanSend() && m.Features.MaxVideo() != meeting.Resolution{}
 }
 
 // offer reads the media part of a SUBSCRIBE.
@@ -238,6 +244,23 @@ func (p *participant) MediaClosed(reason string) {
 	p.mediaClosed = r.srv.now()
 	r.log.Info("media closed", "attendee", p.id, "reason", reason)
 	r.later(peer.Close)
+}
+
+// PictureTooLarge implements meeting.PeerEvents.
+func (p *participant) PictureTooLarge(width, height uint32, allowed meeting.Resolution) {
+	r := p.room
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.log.Info("pictures too large", "attendee", p.id, "width", width, "height", height)
+	if p.sess == nil {
+		return
+	}
+	size := fmt.Sprintf("of %d×%d pixels", width, height)
+	if width == 0 || height == 0 {
+		size = "that do not tell their size"
+	}
+	p.sess.sendFrame(notification(signalpb.SdkNotificationFrame_WARNING,
+		fmt.Sprintf("video %s is not shown: the meeting allows %d×%d", size, allowed.Long, allowed.Short)))
 }
 
 // lastMedia is when media of this connection last came, zero if it never did.

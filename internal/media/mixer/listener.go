@@ -24,6 +24,9 @@ type ListenerConfig struct {
 	// Deaf hears silence alone: a content share's connection, or an attendee
 	// that may not receive (AttendeeCapabilities).
 	Deaf bool
+	// NoContent leaves out the sound of content shares, which is content
+	// (AttendeeCapabilities).
+	NoContent bool
 }
 
 // Listener is one connection that receives audio. From AddListener to Close it
@@ -80,7 +83,7 @@ func (m *Mixer) AddListener(cfg ListenerConfig) *Listener {
 
 // hears reports whether the listener may hear a source.
 func (l *Listener) hears(s *Source) bool {
-	return !l.cfg.Deaf && !slices.Contains(l.cfg.Exclude, s.cfg.ID)
+	return !l.cfg.Deaf && !(l.cfg.NoContent && s.cfg.Content) && !slices.Contains(l.cfg.Exclude, s.cfg.ID)
 }
 
 // send writes one packet with the given number and timestamp.
@@ -175,6 +178,14 @@ func (l *Listener) Configure(cfg ListenerConfig) {
 func (l *Listener) SetDeaf(deaf bool) {
 	if l.cfg.Deaf != deaf {
 		l.cfg.Deaf = deaf
+		l.m.dirty = true
+	}
+}
+
+// SetNoContent leaves out the sound of content shares from now on, or ends that.
+func (l *Listener) SetNoContent(without bool) {
+	if l.cfg.NoContent != without {
+		l.cfg.NoContent = without
 		l.m.dirty = true
 	}
 }

@@ -27,7 +27,8 @@ type SourceConfig struct {
 	// ID is the attendee, with meeting.ContentSuffix for a content share. It is
 	// what Listeners exclude and Levels lists; a connection and the one that
 	// replaces it may share it.
-	ID string
+	ID      string
+	Content bool // the sound of a content share
 	// PayloadType is Opus. REDPayloadType is RFC 2198 around it, 0 when not negotiated.
 	PayloadType, REDPayloadType uint8
 	// AudioLevelID is the extension id of RFC 6464, 0 when not negotiated: then

@@ -17,7 +17,8 @@ const (
 	liveAfter        = 1 * second        // a layer that paused is trusted again after flowing so long
 	quietAfter       = 1 * second        // a layer without packets for so long gets a stand-in
 	stalledAfter     = 2500 * millisecond
-	leftFor          = 2 * second // packets of the SSRC before are dropped, not followed
+	measureEvery     = 10 * second // between key frames asked of a layer that is held back
+	leftFor          = 2 * second  // packets of the SSRC before are dropped, not followed
 	cacheKeep        = 1 * second
 )
 
@@ -47,6 +48,7 @@ type layer struct {
 
 	parameterSets bool // an SPS was seen in the stream
 	width, height uint32
+	tooLarge      bool // held back: see Publication.measure
 	listed        bool
 	lastPacket    int64 // 0: none yet
 	liveSince     int64
@@ -99,7 +101,7 @@ func (l *layer) restart(now int64) {
 
 // live reports whether packets come, and have for long enough to be trusted.
 func (l *layer) live(now int64) bool {
-	return l.enabled() && l.lastPacket != 0 && now-l.lastPacket < quietAfter && now-l.liveSince >= liveAfter
+	return l.enabled() && !l.tooLarge && l.lastPacket != 0 && now-l.lastPacket < quietAfter && now-l.liveSince >= liveAfter
 }
 
 // capturedAt is when a frame was taken, in Unix ns on our clock, when the
@@ -155,10 +157,16 @@ func (l *layer) askKeyFrame(now int64) {
 	for _, s := range l.subs {
 		waiting = waiting || !s.paused
 	}
-	if !waiting {
+	if !waiting || l.tooLarge {
 		k.wanted = false
 		return
 	}
+	l.sendPLI(now)
+}
+
+// sendPLI asks for a key frame.
+func (l *layer) sendPLI(now int64) {
+	k := &l.keys
 	k.asked, k.last = true, now
 	k.tries++
 	r := l.pub.r

@@ -25,6 +25,13 @@ type PublishConfig struct {
 	// elsewhere too; the publication records its own packets and sends the
 	// feedback.
 	TransportCC *rtp.TWCCRecorder
+	// MaxPicture bounds the coded size: a layer whose pictures are larger, or do
+	// not tell their size, is received and not forwarded, and is no source. The
+	// zero value is no bound.
+	MaxPicture meeting.Resolution
+	// OnTooLarge is called, from within Push, when a layer is first held back for
+	// that. It must not call back; nil is allowed.
+	OnTooLarge func(width, height uint32)
 }
 
 // Layer is one encoding, announced by an entry of send_streams.
@@ -47,6 +54,7 @@ type Publication struct {
 	codecs  [128]codecEntry // by payload type
 	stalled bool
 	closed  bool
+	refused bool // OnTooLarge was called
 
 	// What to add to the publisher's clock to have ours; the quickest sender
 	// report so far decides, so that it holds the least transport delay.
@@ -369,6 +377,14 @@ func (p *Publication) admit(pkt *rtp.Packet, now int64) {
 		}
 		it.key = it.h.KeyFrame || it.h.IDR && !l.parameterSets
 	}
+	if it.key || it.h.CodedWidth != 0 {
+		p.measure(it, now)
+	}
+	if l.tooLarge {
+		r.stats.TooLarge++
+		r.items = r.items[:len(r.items)-1]
+		return
+	}
 	l.inRun++
 	if x := p.cfg.Extensions.Orientation; x != 0 {
 		it.orientation = pkt.Extension(x)
@@ -395,6 +411,35 @@ func (p *Publication) admit(pkt *rtp.Packet, now int64) {
 	}
 }
 
+// measure holds the layer back from a picture on that is larger than allowed, and
+// lets it go on at a key frame that is not.
+func (p *Publication) measure(it *item, now int64) {
+	if p.cfg.MaxPicture == (meeting.Resolution{}) {
+		return
+	}
+	l, w, h := it.layer, it.h.CodedWidth, it.h.CodedHeight
+	fits := w != 0 && h != 0 && p.cfg.MaxPicture.Fits(w, h)
+	if fits != l.tooLarge || fits && !it.key {
+		return
+	}
+	l.tooLarge = !fits
+	if fits {
+		l.liveSince = now
+		return
+	}
+	l.keys.last = now
+	for _, s := range l.subs {
+		s.held(l)
+	}
+	if p.list(now) {
+		p.r.changed()
+	}
+	if !p.refused && p.cfg.OnTooLarge != nil {
+		p.refused = true
+		p.cfg.OnTooLarge(w, h)
+	}
+}
+
 // repaired finds the extended number of a packet that came by retransmission;
 // ok is false when it is not missing.
 func (l *layer) repaired(seq uint16) (ext uint64, ok bool) {
@@ -415,7 +460,7 @@ func (p *Publication) list(now int64) (changed bool) {
 	}
 	started := false
 	for _, l := range p.layers {
-		begun := l.enabled() && l.lastPacket != 0
+		begun := l.enabled() && l.lastPacket != 0 && !l.tooLarge
 		started = started || begun
 		listed := begun && (!flowing || l.flows(now))
 		changed = changed || listed != l.listed
@@ -428,7 +473,7 @@ func (p *Publication) list(now int64) (changed bool) {
 }
 
 func (l *layer) flows(now int64) bool {
-	return l.enabled() && l.lastPacket != 0 && now-l.lastPacket < stalledAfter
+	return l.enabled() && !l.tooLarge && l.lastPacket != 0 && now-l.lastPacket < stalledAfter
 }
 
 func (p *Publication) tick(now int64) {
@@ -441,6 +486,9 @@ func (p *Publication) tick(now int64) {
 		}
 		l.askKeyFrame(now)
 		l.askMissing(now)
+		if l.tooLarge && p.cfg.Up != nil && now-l.keys.last >= measureEvery && now-l.lastPacket < quietAfter {
+			l.sendPLI(now) // what lets it go on may have been lost
+		}
 	}
 	if p.list(now) {
 		p.r.changed()

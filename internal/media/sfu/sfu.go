@@ -69,6 +69,7 @@ type Stats struct {
 	NACKsSent, NACKsHandled uint64 // packet numbers asked for upstream and by subscribers
 	Resent                  uint64
 	KeyFrameRequests        uint64 // PLIs sent upstream
+	TooLarge                uint64 // packets of pictures larger than allowed, not forwarded
 }
 
 // Router is the video of one meeting.

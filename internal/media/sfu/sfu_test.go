@@ -87,6 +87,7 @@ type encoder struct {
 	ts      uint32
 	picture uint16
 	tl0     uint8
+	size    [2]uint16 // of key frames; 640×360 when zero
 }
 
 // frame returns a frame of n packets and moves on to the next at 30 fps.
@@ -129,6 +130,10 @@ func (e *encoder) packet(key, first, last bool, now int64) *rtp.Packet {
 		if key {
 			payload[6] = 0
 		}
+	}
+	if e.size != [2]uint16{} {
+		binary.LittleEndian.PutUint16(payload[12:], e.size[0])
+		binary.LittleEndian.PutUint16(payload[14:], e.size[1])
 	}
 	binary.BigEndian.PutUint16(payload[len(payload)-2:], e.seq) // tells packets apart
 	e.seq++

@@ -255,6 +255,14 @@ func (s *Subscription) sourceClosed(p *Publication) {
 	}
 }
 
+// held ends what flows of a layer that is held back, until a key frame of it, or
+// of its stand-in, may go on.
+func (s *Subscription) held(l *layer) {
+	if s.cur == l {
+		s.live = false
+	}
+}
+
 // interrupt makes the stream wait for a key frame.
 func (s *Subscription) interrupt(now int64) {
 	s.live = false
@@ -426,7 +434,7 @@ func (s *Subscription) fallBack(now int64) {
 		return
 	}
 	best := s.want
-	quiet := !best.enabled() || now-best.lastPacket >= quietAfter
+	quiet := !best.enabled() || best.tooLarge || now-best.lastPacket >= quietAfter
 	if quiet || s.target != best && !best.live(now) {
 		layers := best.pub.layers
 		for i := best.index - 1; i >= 0 && best == s.want; i-- {
