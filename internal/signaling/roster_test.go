@@ -567,3 +567,64 @@ func TestCapabilitiesBeforeJoin(t *testing.T) {
 		}
 	})
 }
+
+// What the meeting's features do not have is refused as what an attendee may not
+// send, whatever its capabilities say.
+func TestMaxResolutionNone(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.meeting.Features = &meeting.Features{VideoMaxResolution: "None", ContentMaxResolution: "None"}
+		a := w.dial("a", signaltest.Options{})
+		_, index, err := a.Join(w.ctx(), 1)
+		if err != nil || !index.GetIndex().GetAtCapacity() {
+			t.Fatalf("INDEX %v, %v", index, err)
+		}
+		ack, err := a.Subscribe(w.ctx(), &signalpb.SdkSubscribeFrame{
+			Duplex: signalpb.SdkStreamServiceType_DUPLEX.Enum(), SdpOffer: proto.String(audioOffer),
+			SendStreams: []*signalpb.SdkStreamDescriptor{{MediaType: signalpb.SdkStreamMediaType_VIDEO.Enum()}},
+		})
+		if err != nil || ack.GetError().GetStatus() != 206 || ack.GetSuback().GetSdpAnswer() == "" {
+			t.Errorf("SUBSCRIBE with a camera: %v, %v", ack, err)
+		}
+		if got := w.confs.Last().Spec.Features; got != w.meeting.Features {
+			t.Errorf("media was told of %v", got)
+		}
+		share := w.dial("a#content", signaltest.Options{})
+		if ack, _, err := share.Join(w.ctx(), 2); err == nil {
+			t.Errorf("content in a meeting without: %v", ack)
+		}
+	})
+}
+
+func TestPictureTooLarge(t *testing.T) {
+	inWorld(t, func(w *world) {
+		a, b := w.enter("a", 1), w.enter("b", 2)
+		w.peer("a").Events.PictureTooLarge(1920, 1080, meeting.HD)
+		f, err := a.AwaitType(w.ctx(), signalpb.SdkSignalFrame_NOTIFICATION)
+		if want := "video of 1920×1080 pixels is not shown: the meeting allows 1280×720"; err != nil || f.GetNotification().GetMessage() != want {
+			t.Errorf("got %v, %v", f, err)
+		}
+		w.peer("a").Events.PictureTooLarge(0, 0, meeting.HD)
+		f, err = a.AwaitType(w.ctx(), signalpb.SdkSignalFrame_NOTIFICATION)
+		if err != nil || !strings.Contains(f.GetNotification().GetMessage(), "do not tell their size") {
+			t.Errorf("got %v, %v", f, err)
+		}
+		if n := len(b.Take(signalpb.SdkSignalFrame_NOTIFICATION)); n != 0 {
+			t.Errorf("another was told %d times", n)
+		}
+	})
+}
+
+// The right to share that goes while the client is on its way in.
+func TestContentLostBeforeJoin(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.enter("a", 1)
+		share := w.dial("a#content", signaltest.Options{})
+		synctest.Wait()
+		none := meeting.DefaultCapabilities
+		none.Content = meeting.Receive
+		w.srv.CapabilitiesChanged(w.addAttendee("a", none))
+		if ack, _, err := share.Join(w.ctx(), 2); err == nil {
+			t.Errorf("it joined: %v", ack)
+		}
+	})
+}

@@ -130,11 +130,14 @@ class Person {
       pen.fillRect((step++ * 7) % (width - 40), 10, 40, 40);
     }, 1000 / 15);
     this.timers = [...(this.timers ?? []), timer];
-    return canvas.captureStream(15);
+    const stream = canvas.captureStream(15);
+    // What is larger than usual shall stay so, however narrow the way seems.
+    if (width > 960) stream.getVideoTracks()[0].contentHint = 'detail';
+    return stream;
   }
 
-  async camera(colour) {
-    await (this.av.startVideoInput ?? this.av.chooseVideoInputDevice).call(this.av, this.picture(colour));
+  async camera(colour, width, height) {
+    await (this.av.startVideoInput ?? this.av.chooseVideoInputDevice).call(this.av, this.picture(colour, width, height));
     this.av.startLocalVideoTile();
   }
 
