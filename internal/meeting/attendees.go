@@ -114,6 +114,7 @@ func (s *Service) DeleteAttendee(ctx context.Context, account, meetingID, attend
 		if !ok {
 			return attendeeNotFound(attendeeID)
 		}
+		leave(tx, m, a, now)
 		tx.DeleteAttendee(m.ID, a.ID)
 		tx.Emit(event(EventAttendeeDeleted, m, a, now))
 		return nil

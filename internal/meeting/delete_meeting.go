@@ -14,10 +14,7 @@ func (s *Service) DeleteMeeting(ctx context.Context, account, meetingID string) 
 		if !ok || m.Account != account {
 			return nil
 		}
-		for _, r := range append(tx.Replicas(m.ID), m) {
-			tx.Emit(event(EventMeetingEnded, r, nil, now))
-			tx.DeleteMeeting(r.ID)
-		}
+		endMeeting(tx, m, now)
 		return nil
 	})
 }

@@ -1,6 +1,9 @@
 package meeting
 
-import "context"
+import (
+	"context"
+	"time"
+)
 
 // Store keeps meetings, attendees and events. All of Belfry's state that must
 // outlive the process goes through it; internal/store has the implementations
@@ -42,6 +45,15 @@ type Reader interface {
 	Attendees(meetingID string, after uint64, limit int) []*Attendee
 	AttendeeCount(meetingID string) int
 
+	// MeetingIDs lists all live meetings of all accounts, in no order.
+	MeetingIDs() []string
+	// Presence is an attendee's, or its content share's by its id with
+	// ContentSuffix, while it is joined. Presences lists a meeting's by AttendeeID.
+	Presence(meetingID, attendeeID string) (Presence, bool)
+	Presences(meetingID string) []Presence
+	// Attendance is how many are joined in a live meeting, and since when too few.
+	Attendance(meetingID string) (Attendance, bool)
+
 	// Events lists what is kept for delivery, in order, after the given Number.
 	// Only meetings with a notification target keep their events, and only until
 	// every target has them.
@@ -67,12 +79,19 @@ type Tx interface {
 	Reader
 	// PutMeeting adds or replaces a meeting by ID; a new one is given its Seq.
 	PutMeeting(*Meeting) *Meeting
-	// DeleteMeeting removes a meeting and its attendees. What it kept for
-	// delivery stays until delivered.
+	// DeleteMeeting removes a meeting with its attendees and their presence. What
+	// it kept for delivery stays until delivered.
 	DeleteMeeting(id string)
 	// PutAttendee adds or replaces an attendee by ID; a new one is given its Seq.
 	PutAttendee(*Attendee) *Attendee
+	// DeleteAttendee removes one that is joined no more: its presence and its
+	// content share's have been deleted.
 	DeleteAttendee(meetingID, attendeeID string)
+	// PutPresence adds or replaces the presence of an attendee who is there.
+	PutPresence(Presence)
+	// DeletePresence ends one; at is since when the attendee is gone, which
+	// Attendance counts from.
+	DeletePresence(meetingID, attendeeID string, at time.Time)
 	// Emit numbers the event within its meeting and writes it with the rest. A
 	// late word about a meeting that is gone is kept when the meeting had targets.
 	Emit(Event)
@@ -96,5 +115,7 @@ type Change struct {
 	AttendeePut     *Attendee // a new one
 	AttendeeUpdated *Attendee // one that was there before, as it is now
 	AttendeeDeleted *Attendee // as it was; not repeated for the attendees of a deleted meeting
+	PresencePut     *Presence // a new one, or as it is now
+	PresenceDeleted *Presence // as it was; not repeated for those in a deleted meeting
 	Event           *Event
 }

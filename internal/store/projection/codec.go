@@ -38,6 +38,8 @@ type wireOp struct {
 	MeetingDeleted  string        `json:"md,omitempty"`
 	Attendee        *wireAttendee `json:"a,omitempty"`
 	AttendeeDeleted *wireGone     `json:"ad,omitempty"`
+	Presence        *wirePresence `json:"p,omitempty"`
+	PresenceDeleted *wireLeft     `json:"pd,omitempty"`
 	Event           *wireEvent    `json:"e,omitempty"`
 	Setting         *wireSetting  `json:"s,omitempty"`
 	SettingGone     string        `json:"sd,omitempty"`
@@ -46,8 +48,9 @@ type wireOp struct {
 	DeadRemoved     uint64        `json:"xd,omitempty"`
 
 	// In snapshots alone.
-	Journal *wireJournal `json:"j,omitempty"`
-	LastSeq uint64       `json:"q,omitempty"`
+	Journal    *wireJournal    `json:"j,omitempty"`
+	Attendance *wireAttendance `json:"n,omitempty"`
+	LastSeq    uint64          `json:"q,omitempty"`
 }
 
 type wireMeeting struct {
@@ -99,6 +102,28 @@ type wireAttendee struct {
 type wireGone struct {
 	Meeting  string `json:"m"`
 	Attendee string `json:"a"`
+}
+
+type wirePresence struct {
+	Meeting  string    `json:"m"`
+	Attendee string    `json:"a"`
+	Since    time.Time `json:"at"`
+	Video    bool      `json:"v,omitempty"`
+	Node     string    `json:"o,omitempty"`
+}
+
+type wireLeft struct {
+	Meeting  string    `json:"m"`
+	Attendee string    `json:"a"`
+	At       time.Time `json:"at"`
+}
+
+// wireAttendance is since when too few are in a meeting; how many follows from
+// the presences before it.
+type wireAttendance struct {
+	Meeting string    `json:"m"`
+	Empty   time.Time `json:"e,omitzero"`
+	Lone    time.Time `json:"l,omitzero"`
 }
 
 type wireEvent struct {
@@ -223,6 +248,10 @@ func toWire(op Op) (w wireOp) {
 		w.Attendee = wireFromAttendee(ch.AttendeePut)
 	case ch.AttendeeDeleted != nil:
 		w.AttendeeDeleted = &wireGone{Meeting: ch.AttendeeDeleted.MeetingID, Attendee: ch.AttendeeDeleted.ID}
+	case ch.PresencePut != nil:
+		w.Presence = wireFromPresence(ch.PresencePut)
+	case ch.PresenceDeleted != nil:
+		w.PresenceDeleted = &wireLeft{Meeting: ch.PresenceDeleted.MeetingID, Attendee: ch.PresenceDeleted.AttendeeID, At: op.Gone}
 	case ch.Event != nil:
 		w.Event = wireFromEvent(ch.Event)
 	case op.Setting != nil:
@@ -253,6 +282,11 @@ func fromWire(w wireOp) (op Op) {
 		op.AttendeePut = w.Attendee.attendee()
 	case w.AttendeeDeleted != nil:
 		op.AttendeeDeleted = &meeting.Attendee{MeetingID: w.AttendeeDeleted.Meeting, ID: w.AttendeeDeleted.Attendee}
+	case w.Presence != nil:
+		op.PresencePut = w.Presence.presence()
+	case w.PresenceDeleted != nil:
+		op.PresenceDeleted = &meeting.Presence{MeetingID: w.PresenceDeleted.Meeting, AttendeeID: w.PresenceDeleted.Attendee}
+		op.Gone = w.PresenceDeleted.At.UTC()
 	case w.Event != nil:
 		e := w.Event.event()
 		op.Event = &e
@@ -318,6 +352,14 @@ func (w *wireAttendee) attendee() *meeting.Attendee {
 			Video: meeting.Capability(w.Video), Content: meeting.Capability(w.Content)},
 		Tags: tagsOf(w.Tags), CreatedAt: w.CreatedAt.UTC(),
 	}
+}
+
+func wireFromPresence(p *meeting.Presence) *wirePresence {
+	return &wirePresence{Meeting: p.MeetingID, Attendee: p.AttendeeID, Since: p.Since, Video: p.Video, Node: p.Node}
+}
+
+func (w *wirePresence) presence() *meeting.Presence {
+	return &meeting.Presence{MeetingID: w.Meeting, AttendeeID: w.Attendee, Since: w.Since.UTC(), Video: w.Video, Node: w.Node}
 }
 
 func wireFromEvent(e *meeting.Event) *wireEvent {

@@ -21,6 +21,14 @@ func Diff(from, to *State) meeting.Commit {
 			add(meeting.Change{AttendeeDeleted: a})
 		}
 	}
+	for id, r := range from.rooms {
+		now := to.rooms[id]
+		for who, p := range r.present {
+			if now != nil && now.present[who] == nil {
+				add(meeting.Change{PresenceDeleted: p})
+			}
+		}
+	}
 	snapshot := to.Snapshot()
 	for op := range snapshot.ops() {
 		switch ch := fromWire(op).Change; {
@@ -34,6 +42,11 @@ func Diff(from, to *State) meeting.Commit {
 				add(meeting.Change{AttendeePut: now})
 			} else if !sameAttendee(old, ch.AttendeePut) {
 				add(meeting.Change{AttendeeUpdated: now})
+			}
+		case ch.PresencePut != nil:
+			old, _ := from.Presence(ch.PresencePut.MeetingID, ch.PresencePut.AttendeeID)
+			if old != *ch.PresencePut {
+				add(ch)
 			}
 		case ch.Event != nil:
 			if j := from.journals[ch.Event.MeetingID]; j == nil || j.last < ch.Event.Number {

@@ -29,7 +29,10 @@ type Overlay struct {
 	meetingsN map[string]int     // change of MeetingCount
 	peopleN   map[string]int     // change of AttendeeCount
 	journals  map[string]stagedJournal
-	settings  map[string][]byte     // nil: deleted
+	settings  map[string][]byte                 // nil: deleted
+	presences map[presenceKey]*meeting.Presence // nil: gone
+	touched   map[string][]string               // attendees whose presence was staged, by meeting
+	attended  map[string]meeting.Attendance
 	dead      []*meeting.DeadLetter // added, in order
 	deadGone  map[uint64]bool
 }
@@ -59,6 +62,7 @@ func Stage(s *State) *Overlay {
 		replicas: map[string][]entry{}, roll: map[string][]entry{},
 		meetingsN: map[string]int{}, peopleN: map[string]int{},
 		journals: map[string]stagedJournal{}, settings: map[string][]byte{},
+		presences: map[presenceKey]*meeting.Presence{}, touched: map[string][]string{}, attended: map[string]meeting.Attendance{},
 		deadGone: map[uint64]bool{},
 	}
 }
@@ -126,6 +130,7 @@ func (o *Overlay) PutMeeting(in *meeting.Meeting) *meeting.Meeting {
 		}
 		set(o, o.meetingsN, m.Account, o.meetingsN[m.Account]+1)
 		m.Seq = o.nextSeq()
+		set(o, o.attended, m.ID, newAttendance(m))
 		e := entry{m.Seq, m.ID}
 		set(o, o.accounts, m.Account, append(o.accounts[m.Account], e))
 		if m.PrimaryMeetingID != "" {
@@ -162,6 +167,9 @@ func (o *Overlay) DeleteMeeting(id string) {
 	for _, a := range o.Attendees(id, 0, o.AttendeeCount(id)) {
 		set(o, o.people, a.ID, nil)
 		set(o, o.users, userKey{id, a.ExternalUserID}, nil)
+	}
+	for _, p := range o.Presences(id) {
+		o.stagePresence(p.MeetingID, p.AttendeeID, nil)
 	}
 	set(o, o.peopleN, id, o.peopleN[id]-o.AttendeeCount(id))
 	set(o, o.roll, id, nil)
@@ -200,11 +208,17 @@ func (o *Overlay) PutAttendee(in *meeting.Attendee) *meeting.Attendee {
 	return a
 }
 
-// DeleteAttendee implements meeting.Tx.
+// DeleteAttendee implements meeting.Tx. One that is joined still, or whose
+// content share is, is a fault of the caller, and panics.
 func (o *Overlay) DeleteAttendee(meetingID, attendeeID string) {
 	a, ok := o.Attendee(meetingID, attendeeID)
 	if !ok {
 		return
+	}
+	for _, id := range []string{a.ID, a.ID + meeting.ContentSuffix} {
+		if _, joined := o.Presence(meetingID, id); joined {
+			panic("store: the attendee is joined still")
+		}
 	}
 	set(o, o.people, a.ID, nil)
 	set(o, o.users, userKey{meetingID, a.ExternalUserID}, nil)

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -35,6 +36,9 @@ func everything() []Op {
 	return []Op{
 		{Change: meeting.Change{MeetingPut: m}},
 		{Change: meeting.Change{AttendeePut: a}},
+		{Change: meeting.Change{PresencePut: &meeting.Presence{MeetingID: "m", AttendeeID: "a", Since: at, Video: true, Node: "n"}}},
+		{Change: meeting.Change{PresencePut: &meeting.Presence{MeetingID: "m", AttendeeID: "a#content", Since: at}}},
+		{Change: meeting.Change{PresenceDeleted: &meeting.Presence{MeetingID: "m", AttendeeID: "b"}}, Gone: at.Add(time.Second)},
 		{Change: meeting.Change{Event: &meeting.Event{
 			ID: "e", Number: 3, Type: meeting.EventAttendeeJoined, At: at, Account: "a", Region: "r", MeetingID: "m",
 			ExternalMeetingID: "x", MediaRegion: "mr", AttendeeID: "a", ExternalUserID: "u", NetworkType: "Voip",
@@ -144,15 +148,15 @@ func contents(t testing.TB, s *State) string {
 	return strings.Join(append(lines[:head:head], string(text)), "\n")
 }
 
-// randomly changes a State by transactions, each told to fn as it was applied.
-func randomly(rt *rapid.T, s *State, fn func(meeting.Commit)) {
+// randomly changes a State by transactions, and gives fn what each wrote.
+func randomly(rt *rapid.T, s *State, fn func([]Op)) {
 	for range rapid.IntRange(0, 40).Draw(rt, "commits") {
 		ops, err := Stage(s).Run(func(tx meeting.Tx) error {
 			for range rapid.IntRange(1, 4).Draw(rt, "writes") {
 				room := fmt.Sprint("m", rapid.IntRange(0, 3).Draw(rt, "meeting"))
 				person := fmt.Sprint(room, "a", rapid.IntRange(0, 3).Draw(rt, "attendee"))
 				_, there := tx.Meeting(room)
-				switch rapid.IntRange(0, 5).Draw(rt, "what") {
+				switch rapid.IntRange(0, 7).Draw(rt, "what") {
 				case 0:
 					m := &meeting.Meeting{ID: room, Account: "a", ClientRequestToken: room, CreatedAt: at}
 					m.HostID = fmt.Sprint(rapid.IntRange(0, 2).Draw(rt, "host"))
@@ -167,7 +171,19 @@ func randomly(rt *rapid.T, s *State, fn func(meeting.Commit)) {
 						tx.PutAttendee(&meeting.Attendee{ID: person, MeetingID: room, ExternalUserID: person, JoinToken: "t", CreatedAt: at})
 					}
 				case 4:
+					tx.DeletePresence(room, person, at)
+					tx.DeletePresence(room, person+meeting.ContentSuffix, at)
 					tx.DeleteAttendee(room, person)
+				case 6, 7:
+					who := person + rapid.SampledFrom([]string{"", "", meeting.ContentSuffix}).Draw(rt, "who")
+					when := at.Add(time.Duration(rapid.IntRange(0, 9).Draw(rt, "when")) * time.Second)
+					switch _, there = tx.Attendee(room, person); {
+					case !there:
+					case rapid.Bool().Draw(rt, "joins"):
+						tx.PutPresence(meeting.Presence{MeetingID: room, AttendeeID: who, Since: when, Video: rapid.Bool().Draw(rt, "video")})
+					default:
+						tx.DeletePresence(room, who, when)
+					}
 				case 5:
 					tx.Emit(meeting.Event{ID: person, MeetingID: room, At: at, Type: meeting.EventAttendeeJoined})
 				}
@@ -178,7 +194,8 @@ func randomly(rt *rapid.T, s *State, fn func(meeting.Commit)) {
 		if err != nil {
 			rt.Fatal(err)
 		}
-		fn(s.Apply(ops))
+		s.Apply(ops)
+		fn(ops)
 	}
 }
 
@@ -188,13 +205,7 @@ func TestSnapshotAndLogAgree(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		direct, replayed := New(), New()
 		var log [][]byte
-		randomly(rt, direct, func(c meeting.Commit) {
-			ops := []Op{}
-			for _, ch := range c.Changes {
-				ops = append(ops, written(ch))
-			}
-			log = append(log, encode(t, "x", ops))
-		})
+		randomly(rt, direct, func(ops []Op) { log = append(log, encode(t, "x", ops)) })
 		for _, data := range log {
 			r, err := DecodeRecord(data)
 			if err != nil {
@@ -203,9 +214,6 @@ func TestSnapshotAndLogAgree(t *testing.T) {
 			for _, ops := range r.Commits {
 				replayed.Apply(ops)
 			}
-		}
-		for name, v := range direct.settings { // no Change tells of settings
-			replayed.settings[name] = v
 		}
 		if d := cmp.Diff(contents(t, direct), contents(t, replayed)); d != "" {
 			rt.Fatalf("by the log (-direct +log):\n%s", d)
@@ -216,6 +224,11 @@ func TestSnapshotAndLogAgree(t *testing.T) {
 		}
 		if d := cmp.Diff(contents(t, direct), contents(t, loaded)); d != "" {
 			rt.Fatalf("by the snapshot (-direct +loaded):\n%s", d)
+		}
+		for id, r := range direct.rooms {
+			if d := cmp.Diff(r.attendance, loaded.rooms[id].attendance); d != "" {
+				rt.Fatalf("attendance of %s by the snapshot (-direct +loaded):\n%s", id, d)
+			}
 		}
 		for id := range direct.journals {
 			if d := cmp.Diff(direct.Events(id, 0, 1000), loaded.Events(id, 0, 1000)); d != "" {
@@ -231,7 +244,7 @@ func TestFailedTransactionsLeaveNothing(t *testing.T) {
 	errFailed := errors.New("failed")
 	rapid.Check(t, func(rt *rapid.T) {
 		s := New()
-		randomly(rt, s, func(meeting.Commit) {})
+		randomly(rt, s, func([]Op) {})
 		all, good := Stage(s), Stage(s)
 		for range rapid.IntRange(1, 20).Draw(rt, "transactions") {
 			how := rapid.SampledFrom([]string{"succeeds", "fails", "panics", "is refused"}).Draw(rt, "how")
@@ -282,7 +295,7 @@ func scribble(tx meeting.Tx, numbers []int) {
 		room := fmt.Sprint("m", n/10%4)
 		person := fmt.Sprint(room, "a", n/100%4)
 		_, there := tx.Meeting(room)
-		switch n % 6 {
+		switch n % 8 {
 		case 0, 1:
 			m := &meeting.Meeting{ID: room, Account: "a", ClientRequestToken: room, HostID: fmt.Sprint(n), CreatedAt: at}
 			m.Notifications.SNSTopicARN = "arn"
@@ -294,7 +307,19 @@ func scribble(tx meeting.Tx, numbers []int) {
 				tx.PutAttendee(&meeting.Attendee{ID: person, MeetingID: room, ExternalUserID: person, CreatedAt: at})
 			}
 		case 4:
+			tx.DeletePresence(room, person, at)
+			tx.DeletePresence(room, person+meeting.ContentSuffix, at)
 			tx.DeleteAttendee(room, person)
+		case 6, 7:
+			who := person
+			if n/2000%2 == 0 {
+				who += meeting.ContentSuffix
+			}
+			if _, there = tx.Attendee(room, person); there && n/1000%2 == 0 {
+				tx.PutPresence(meeting.Presence{MeetingID: room, AttendeeID: who, Since: at, Node: fmt.Sprint(n)})
+			} else if there {
+				tx.DeletePresence(room, who, at.Add(time.Duration(n)))
+			}
 		case 5:
 			tx.Emit(meeting.Event{ID: fmt.Sprint(n), MeetingID: room, At: at})
 			tx.PutSetting(room, []byte(fmt.Sprint(n)))
@@ -311,10 +336,15 @@ func survey(r meeting.Reader) string {
 	}
 	list("meetings", r.Meetings("a", 0, 100))
 	list("count", r.MeetingCount("a"))
+	ids := r.MeetingIDs()
+	slices.Sort(ids)
+	list("ids", ids)
 	for n := range 4 {
 		room := fmt.Sprint("m", n)
 		m, _ := r.MeetingByToken("a", room)
 		setting, _ := r.Setting(room)
+		attendance, live := r.Attendance(room)
+		list("present", []any{attendance, live, r.Presences(room)})
 		list(room, []any{m, r.AttendeeCount(room), r.Attendees(room, 0, 100), r.Events(room, 0, 1000), string(setting)})
 		for k := range 4 {
 			a, _ := r.AttendeeByID(fmt.Sprint(room, "a", k))
@@ -329,10 +359,10 @@ func survey(r meeting.Reader) string {
 func TestDiff(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		s := New()
-		randomly(rt, s, func(meeting.Commit) {})
+		randomly(rt, s, func([]Op) {})
 		from, _ := load(t, s.Snapshot(), 1<<20)
 		told, _ := load(t, s.Snapshot(), 1<<20)
-		randomly(rt, s, func(meeting.Commit) {})
+		randomly(rt, s, func([]Op) {})
 		var ops []Op
 		for _, ch := range Diff(from, s).Changes {
 			ops = append(ops, written(ch))
@@ -340,10 +370,10 @@ func TestDiff(t *testing.T) {
 		told.Apply(ops)
 		var want, got []string
 		for id, r := range s.rooms {
-			want = append(want, fmt.Sprint(id, r.meeting.HostID, r.meeting.Seq))
+			want = append(want, fmt.Sprint(id, r.meeting.HostID, r.meeting.Seq, s.Presences(id)))
 		}
 		for id, r := range told.rooms {
-			got = append(got, fmt.Sprint(id, r.meeting.HostID, r.meeting.Seq))
+			got = append(got, fmt.Sprint(id, r.meeting.HostID, r.meeting.Seq, told.Presences(id)))
 		}
 		for id, a := range s.people {
 			want = append(want, fmt.Sprint(id, a.Seq))

@@ -16,6 +16,8 @@ type Snapshot struct {
 	seq      uint64
 	meetings []*meeting.Meeting
 	people   []*meeting.Attendee
+	present  []*meeting.Presence
+	attended []wireAttendance // where it is not what begins with the meeting
 	journals []wireJournal
 	events   [][]meeting.Event // as journals
 	settings []wireSetting
@@ -28,6 +30,12 @@ func (s *State) Snapshot() *Snapshot {
 		meetings: make([]*meeting.Meeting, 0, len(s.rooms)), people: make([]*meeting.Attendee, 0, len(s.people))}
 	for _, r := range s.rooms {
 		out.meetings = append(out.meetings, r.meeting)
+		for _, p := range r.present {
+			out.present = append(out.present, p)
+		}
+		if a := r.attendance; a != newAttendance(r.meeting) {
+			out.attended = append(out.attended, wireAttendance{Meeting: r.meeting.ID, Empty: a.EmptySince, Lone: a.LoneSince})
+		}
 	}
 	for _, a := range s.people {
 		out.people = append(out.people, a)
@@ -80,8 +88,8 @@ func joinOps(ops []json.RawMessage) json.RawMessage {
 }
 
 // ops lists the writes that make the state again, in an order that can be
-// applied: meetings, attendees, journals with their events, settings,
-// dead letters.
+// applied: meetings, attendees, who is joined, journals with their events,
+// settings, dead letters.
 func (s *Snapshot) ops() iter.Seq[wireOp] {
 	sort.Slice(s.meetings, func(i, j int) bool { return s.meetings[i].Seq < s.meetings[j].Seq })
 	sort.Slice(s.people, func(i, j int) bool { return s.people[i].Seq < s.people[j].Seq })
@@ -96,6 +104,16 @@ func (s *Snapshot) ops() iter.Seq[wireOp] {
 		}
 		for _, a := range s.people {
 			if !yield(wireOp{Attendee: wireFromAttendee(a)}) {
+				return
+			}
+		}
+		for _, p := range s.present {
+			if !yield(wireOp{Presence: wireFromPresence(p)}) {
+				return
+			}
+		}
+		for i := range s.attended {
+			if !yield(wireOp{Attendance: &s.attended[i]}) {
 				return
 			}
 		}
@@ -136,6 +154,10 @@ func (s *State) LoadChunk(data []byte) error {
 			switch op := fromWire(w); {
 			case w.Journal != nil:
 				s.journals[w.Journal.Meeting] = w.Journal.journal(s.rooms[w.Journal.Meeting])
+			case w.Attendance != nil:
+				s.setAttendance(w.Attendance)
+			case op.PresencePut != nil:
+				s.putPresence(op.PresencePut)
 			case op.MeetingPut != nil:
 				s.putMeeting(op.MeetingPut)
 			case op.AttendeePut != nil:

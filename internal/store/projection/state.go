@@ -22,6 +22,7 @@ const LateWords = time.Hour
 // member.
 type Op struct {
 	meeting.Change
+	Gone        time.Time // with PresenceDeleted: since when
 	Setting     *Setting
 	SettingGone string // name
 	Delivered   *Delivered
@@ -64,6 +65,7 @@ type room struct {
 	meeting *meeting.Meeting
 	people  index[meeting.Attendee]
 	users   map[string]*meeting.Attendee
+	presences
 }
 
 // journal is the events of one meeting. It outlives the meeting when there is
@@ -119,6 +121,12 @@ func (s *State) Apply(ops []Op) meeting.Commit {
 			if ch.AttendeeDeleted = s.deleteAttendee(ch.AttendeeDeleted.ID); ch.AttendeeDeleted == nil {
 				continue
 			}
+		case ch.PresencePut != nil:
+			s.putPresence(ch.PresencePut)
+		case ch.PresenceDeleted != nil:
+			if ch.PresenceDeleted = s.deletePresence(ch.PresenceDeleted, op.Gone); ch.PresenceDeleted == nil {
+				continue
+			}
 		case ch.Event != nil:
 			s.addEvent(*ch.Event)
 		default:
@@ -153,7 +161,7 @@ func (s *State) putMeeting(m *meeting.Meeting) {
 	s.seq = max(s.seq, m.Seq)
 	r := s.rooms[m.ID]
 	if r == nil {
-		r = &room{users: map[string]*meeting.Attendee{}}
+		r = &room{users: map[string]*meeting.Attendee{}, presences: presences{attendance: newAttendance(m)}}
 		s.rooms[m.ID] = r
 	}
 	r.meeting = m

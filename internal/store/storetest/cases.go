@@ -424,6 +424,7 @@ func testAtomic(t *testing.T, o Opener) {
 		tx.DeleteAttendee(id('m', 1), id('a', 1))
 		tx.Emit(meeting.Event{MeetingID: id('m', 1), At: epoch})
 		tx.PutSetting("x", []byte("y"))
+		tx.PutPresence(meeting.Presence{MeetingID: id('m', 1), AttendeeID: id('a', 2), Since: epoch})
 		tx.DeleteMeeting(id('m', 1))
 		return refusal
 	})
@@ -439,6 +440,7 @@ func testAtomic(t *testing.T, o Opener) {
 		equal(t, "attendees", attendeeIDs(r.Attendees(id('m', 1), 0, 10)), []string{id('a', 1)})
 		equal(t, "counts", r.MeetingCount(account)*10+r.AttendeeCount(id('m', 1)), 11)
 		equal(t, "events", len(r.Events(id('m', 1), 0, 10)), 0)
+		equal(t, "joined", len(r.Presences(id('m', 1))), 0)
 		if _, ok := r.Setting("x"); ok {
 			t.Error("a setting of a failed update is there")
 		}
@@ -484,6 +486,17 @@ func testMisuse(t *testing.T, o Opener) {
 			a.ExternalUserID = "user#1"
 			tx.PutAttendee(a)
 		},
+		"presence without attendee": func(tx meeting.Tx) {
+			tx.PutPresence(meeting.Presence{MeetingID: id('m', 1), AttendeeID: id('a', 9)})
+		},
+		"joined attendee deleted": func(tx meeting.Tx) {
+			tx.PutPresence(meeting.Presence{MeetingID: id('m', 1), AttendeeID: id('a', 1)})
+			tx.DeleteAttendee(id('m', 1), id('a', 1))
+		},
+		"sharing attendee deleted": func(tx meeting.Tx) {
+			tx.PutPresence(meeting.Presence{MeetingID: id('m', 1), AttendeeID: id('a', 1) + meeting.ContentSuffix})
+			tx.DeleteAttendee(id('m', 1), id('a', 1))
+		},
 		"account changed": func(tx meeting.Tx) {
 			m := newMeeting(1)
 			m.Account = "210987654321"
@@ -497,6 +510,7 @@ func testMisuse(t *testing.T, o Opener) {
 	}
 	view(t, s, func(r meeting.Reader) {
 		equal(t, "counts", r.MeetingCount(account)*10+r.AttendeeCount(id('m', 1)), 11)
+		equal(t, "joined", len(r.Presences(id('m', 1))), 0)
 	})
 }
 
@@ -554,8 +568,18 @@ func testWatch(t *testing.T, o Opener) {
 		tx.DeleteMeeting(id('m', 1))
 	})
 	update(t, s, func(tx meeting.Tx) { tx.PutSetting("no change", nil) })
+	here := meeting.Presence{MeetingID: id('m', 2), AttendeeID: id('a', 3), Since: epoch, Video: true}
+	update(t, s, func(tx meeting.Tx) {
+		tx.PutPresence(here)
+		tx.DeletePresence(here.MeetingID, here.AttendeeID, epoch)
+		tx.DeletePresence(here.MeetingID, here.AttendeeID, epoch)
+	})
 	mu.Lock()
 	defer mu.Unlock()
+	if len(commits) == 4 {
+		equal(t, "presence", commits[3].Changes, []meeting.Change{{PresencePut: &here}, {PresenceDeleted: &here}})
+		commits = commits[:3]
+	}
 	if len(commits) != 3 || len(commits[0].Changes) != 3 || len(commits[1].Changes) != 3 || len(commits[2].Changes) != 2 {
 		t.Fatalf("commits: %+v", commits)
 	}

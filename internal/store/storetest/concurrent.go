@@ -123,15 +123,16 @@ func testOneToken(t *testing.T, o Opener) {
 }
 
 // The history that porcupine judges: users of one meeting that are found or
-// made, deleted and read. Each user is judged by itself.
+// made, join and leave, are deleted and read. Each user is judged by itself.
 type op struct {
-	kind string // make, delete, read
+	kind string // make, join, leave, delete, read
 	user string
 	id   string // that make proposes
 }
 
 type opResult struct {
-	id string // found or made, "" for none
+	id     string // found or made, "" for none
+	joined bool   // as it was found
 }
 
 var history = porcupine.Model{
@@ -146,19 +147,23 @@ var history = porcupine.Model{
 		}
 		return out
 	},
-	Init: func() any { return "" },
+	Init: func() any { return opResult{} },
 	Step: func(state, input, output any) (bool, any) {
-		now, in, out := state.(string), input.(op), output.(opResult)
+		now, in, out := state.(opResult), input.(op), output.(opResult)
 		switch in.kind {
 		case "make":
-			if now == "" {
-				return out.id == in.id, in.id
+			if now.id == "" {
+				return out == opResult{id: in.id}, out
 			}
-			return out.id == now, now
+			return out == now, now
+		case "join":
+			return out == now, opResult{now.id, now.id != ""}
+		case "leave":
+			return out == now, opResult{id: now.id}
 		case "delete":
-			return out.id == now, ""
+			return out == now, opResult{}
 		default:
-			return out.id == now, now
+			return out == now, now
 		}
 	},
 	DescribeOperation: func(input, output any) string {
@@ -190,11 +195,15 @@ func Linearizable(t *testing.T, stores ...meeting.Store) {
 		wg.Go(func() {
 			for k := range each {
 				in := op{kind: "make", user: fmt.Sprint("u", rnd.IntN(3)), id: id('l', c*each+k)}
-				switch rnd.IntN(4) {
+				switch rnd.IntN(6) {
 				case 0:
 					in.kind = "delete"
 				case 1, 2:
 					in.kind = "read"
+				case 3:
+					in.kind = "join"
+				case 4:
+					in.kind = "leave"
 				}
 				call := time.Since(begun).Nanoseconds()
 				out, err := doOp(s, room, in, mayRead)
@@ -217,9 +226,10 @@ func Linearizable(t *testing.T, stores ...meeting.Store) {
 
 func doOp(s meeting.Store, room string, in op, mayView bool) (out opResult, err error) {
 	look := func(r meeting.Reader) error {
-		out.id = ""
+		out = opResult{}
 		if a, ok := r.AttendeeByUser(room, in.user); ok {
 			out.id = a.ID
+			_, out.joined = r.Presence(room, a.ID)
 		}
 		return nil
 	}
@@ -231,7 +241,21 @@ func doOp(s meeting.Store, room string, in op, mayView bool) (out opResult, err 
 	case in.kind == "delete":
 		err = s.Update(context.Background(), func(tx meeting.Tx) error {
 			look(tx)
+			tx.DeletePresence(room, out.id, epoch)
 			tx.DeleteAttendee(room, out.id)
+			return nil
+		})
+	case in.kind == "leave":
+		err = s.Update(context.Background(), func(tx meeting.Tx) error {
+			look(tx)
+			tx.DeletePresence(room, out.id, epoch)
+			return nil
+		})
+	case in.kind == "join":
+		err = s.Update(context.Background(), func(tx meeting.Tx) error {
+			if look(tx); out.id != "" {
+				tx.PutPresence(meeting.Presence{MeetingID: room, AttendeeID: out.id, Since: epoch})
+			}
 			return nil
 		})
 	default:

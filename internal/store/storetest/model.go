@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"belfry/internal/meeting"
 
@@ -21,11 +22,17 @@ type model struct {
 	events    map[string][]meeting.Event
 	numbers   map[string]uint64
 	settings  map[string]string
+	present   []meeting.Presence // by AttendeeID
+	attended  map[string]meeting.Attendance
 }
 
 func (m *model) clone() *model {
 	c := &model{meetings: slices.Clone(m.meetings), attendees: slices.Clone(m.attendees),
-		events: map[string][]meeting.Event{}, numbers: map[string]uint64{}, settings: map[string]string{}}
+		events: map[string][]meeting.Event{}, numbers: map[string]uint64{}, settings: map[string]string{},
+		present: slices.Clone(m.present), attended: maps.Clone(m.attended)}
+	if c.attended == nil {
+		c.attended = map[string]meeting.Attendance{}
+	}
 	for k, v := range m.events {
 		c.events[k] = slices.Clone(v)
 	}
@@ -129,7 +136,7 @@ func (w *world) attendeeID(m, n int) string {
 // step does one write, chosen by the digits of n, to the model and the store.
 func (w *world) step(m *model, tx meeting.Tx, n int) {
 	digit := func(base int) int { d := n % base; n /= base; return d }
-	what, which, person, tag := digit(7), digit(modelMeetings), digit(modelAttendees), digit(modelTags)
+	what, which, person, tag := digit(9), digit(modelMeetings), digit(modelAttendees), digit(modelTags)
 	room := w.meetingID(which)
 	switch what {
 	case 0, 1: // put a meeting
@@ -147,11 +154,14 @@ func (w *world) step(m *model, tx meeting.Tx, n int) {
 			m.meetings[i] = got
 		} else {
 			m.meetings = append(m.meetings, got)
+			m.attended[room] = meeting.Attendance{EmptySince: epoch, LoneSince: epoch}
 		}
 	case 2: // delete a meeting
 		tx.DeleteMeeting(room)
 		m.meetings = slices.DeleteFunc(m.meetings, func(x *meeting.Meeting) bool { return x.ID == room })
 		m.attendees = slices.DeleteFunc(m.attendees, func(x *meeting.Attendee) bool { return x.MeetingID == room })
+		m.present = slices.DeleteFunc(m.present, func(p meeting.Presence) bool { return p.MeetingID == room })
+		delete(m.attended, room)
 	case 3, 4: // put an attendee
 		if m.meeting(room) == nil {
 			return
@@ -166,8 +176,25 @@ func (w *world) step(m *model, tx meeting.Tx, n int) {
 		}
 	case 5: // delete an attendee
 		gone := w.attendeeID(which, person)
+		m.leave(tx, room, gone, epoch)
+		m.leave(tx, room, gone+meeting.ContentSuffix, epoch)
 		tx.DeleteAttendee(room, gone)
 		m.attendees = slices.DeleteFunc(m.attendees, func(x *meeting.Attendee) bool { return x.ID == gone })
+	case 7: // somebody joins, or has video
+		who := w.attendeeID(which, person)
+		if m.attendee(who) == nil {
+			return
+		}
+		if tag == 0 {
+			who += meeting.ContentSuffix
+		}
+		m.join(tx, meeting.Presence{MeetingID: room, AttendeeID: who, Since: epoch, Video: tag == 1, Node: fmt.Sprint(tag)})
+	case 8: // and goes
+		who := w.attendeeID(which, person)
+		if tag == 0 {
+			who += meeting.ContentSuffix
+		}
+		m.leave(tx, room, who, epoch.Add(time.Duration(n)))
 	case 6: // an event, its delivery, or a setting
 		if tag == 0 {
 			name := fmt.Sprint("setting-", w.run, "-", person)
@@ -201,6 +228,45 @@ func (w *world) step(m *model, tx meeting.Tx, n int) {
 	}
 }
 
+func (m *model) join(tx meeting.Tx, p meeting.Presence) {
+	tx.PutPresence(p)
+	if i := slices.IndexFunc(m.present, func(x meeting.Presence) bool { return x.AttendeeID == p.AttendeeID }); i >= 0 {
+		m.present[i] = p
+		return
+	}
+	m.present = append(m.present, p)
+	slices.SortFunc(m.present, func(a, b meeting.Presence) int { return strings.Compare(a.AttendeeID, b.AttendeeID) })
+	m.count(p.MeetingID, p.Since)
+}
+
+func (m *model) leave(tx meeting.Tx, room, who string, at time.Time) {
+	tx.DeletePresence(room, who, at)
+	m.present = slices.DeleteFunc(m.present, func(p meeting.Presence) bool { return p.AttendeeID == who })
+	if m.meeting(room) != nil {
+		m.count(room, at)
+	}
+}
+
+// count counts anew who is in a meeting.
+func (m *model) count(room string, at time.Time) {
+	a := m.attended[room]
+	a.Joined = 0
+	for _, p := range m.present {
+		if p.MeetingID == room && !strings.HasSuffix(p.AttendeeID, "#content") {
+			a.Joined++
+		}
+	}
+	for since, fewer := range map[*time.Time]bool{&a.EmptySince: a.Joined == 0, &a.LoneSince: a.Joined < 2} {
+		switch {
+		case !fewer:
+			*since = time.Time{}
+		case since.IsZero():
+			*since = at
+		}
+	}
+	m.attended[room] = a
+}
+
 // compare reads everything in every way.
 func (w *world) compare(t reporter, r meeting.Reader) {
 	t.Helper()
@@ -231,9 +297,28 @@ func (w *world) compare(t reporter, r meeting.Reader) {
 			equal(t, "Attendee found", ok, want != nil)
 			a, _ = r.AttendeeByID(w.attendeeID(n, p))
 			equal(t, "AttendeeByID", a, want)
+			for _, who := range []string{w.attendeeID(n, p), w.attendeeID(n, p) + meeting.ContentSuffix} {
+				i := slices.IndexFunc(m.present, func(x meeting.Presence) bool { return x.AttendeeID == who })
+				got, joined := r.Presence(room, who)
+				equal(t, "joined", joined, i >= 0)
+				if i >= 0 {
+					equal(t, "Presence", got, m.present[i])
+				}
+			}
 			a, _ = r.AttendeeByUser(room, fmt.Sprintf("user#%d", (w.run*100+n)*100+p))
 			equal(t, "AttendeeByUser", a, want)
 		}
+		var present []meeting.Presence
+		for _, p := range m.present {
+			if p.MeetingID == room {
+				present = append(present, p)
+			}
+		}
+		equal(t, "Presences", r.Presences(room), present)
+		attendance, live := r.Attendance(room)
+		equal(t, "Attendance", attendance, m.attended[room])
+		equal(t, "Attendance found", live, want != nil)
+		equal(t, "MeetingIDs", slices.Contains(r.MeetingIDs(), room), want != nil)
 		equal(t, "Events", r.Events(room, 0, 1000), m.events[room])
 		equal(t, "Undelivered", slices.Contains(r.Undelivered(), room), len(m.events[room]) > 0)
 		equal(t, "Deliveries", len(r.Deliveries(room)) == 1, len(m.events[room]) > 0)
@@ -290,9 +375,12 @@ func testReopen(t *testing.T, o Opener) {
 		tx.SetDelivered(id('m', 1), sqsTarget, 1)
 		tx.PutDeadLetter(deadLetter(1))
 		tx.PutDeadLetter(deadLetter(2))
+		tx.PutPresence(meeting.Presence{MeetingID: id('m', 1), AttendeeID: id('a', 1), Since: epoch, Video: true, Node: "n"})
+		tx.PutPresence(meeting.Presence{MeetingID: id('m', 1), AttendeeID: id('a', 2), Since: epoch})
 	})
 	update(t, s, func(tx meeting.Tx) {
 		tx.DeleteDeadLetter(tx.DeadLetters(0, 1)[0].Seq)
+		tx.DeletePresence(id('m', 1), id('a', 2), epoch.Add(time.Second))
 		tx.DeleteAttendee(id('m', 1), id('a', 2))
 		tx.DeleteMeeting(id('m', 2))
 		tx.DeleteSetting("gone")
@@ -307,6 +395,9 @@ func testReopen(t *testing.T, o Opener) {
 			equal(t, "attendees", attendeeIDs(r.Attendees(id('m', 1), 0, 10)), []string{id('a', 1)})
 			equal(t, "meetings", meetingIDs(r.Meetings(account, 0, 10)), []string{id('m', 1)})
 			equal(t, "events", len(r.Events(id('m', 1), 0, 10)), 1)
+			equal(t, "presence", r.Presences(id('m', 1)), []meeting.Presence{{MeetingID: id('m', 1), AttendeeID: id('a', 1), Since: epoch, Video: true, Node: "n"}})
+			attendance, _ := r.Attendance(id('m', 1))
+			equal(t, "attendance", attendance, meeting.Attendance{Joined: 1, LoneSince: epoch.Add(time.Second)})
 			v, _ := r.Setting("key")
 			equal(t, "setting", string(v), "value")
 			equal(t, "settings", r.SettingNames(""), []string{"key"})

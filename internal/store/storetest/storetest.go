@@ -28,6 +28,7 @@ func Run(t *testing.T, o Opener) {
 	for name, test := range map[string]func(*testing.T, Opener){
 		"Meetings":          testMeetings,
 		"Attendees":         testAttendees,
+		"Presence":          testPresence,
 		"Events":            testEvents,
 		"Deliveries":        testDeliveries,
 		"DeadLetters":       testDeadLetters,
