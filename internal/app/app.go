@@ -109,14 +109,20 @@ func (s *Server) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	events, err := s.startEvents(ctx, store, service)
+	if err := s.startEvents(ctx, store, service); err != nil {
+		return err
+	}
+	seen, err := s.startRecorder(ctx, store, service)
 	if err != nil {
 		return err
 	}
 	// Started before signaling, so that signaling tells its clients first.
 	r := newRouter(s.logger)
 	s.started("requests", r.stop)
-	sockets := s.startSignaling(service, store, conferences, relays, events)
+	sockets := s.startSignaling(service, store, conferences, relays, presence{seen})
+	if err := s.startKeeper(ctx, store, service, seen); err != nil {
+		return err
+	}
 	if err := s.route(r, service, conferences, relays, sockets); err != nil {
 		return err
 	}

@@ -7,15 +7,13 @@ import (
 
 	"belfry/internal/meeting"
 	"belfry/internal/notify"
-	"belfry/internal/signaling"
 )
 
-// startEvents begins to deliver the events that are in the store, and to write
-// there what signaling sees.
-func (s *Server) startEvents(ctx context.Context, store meeting.Store, service *meeting.Service) (signaling.Events, error) {
+// startEvents begins to deliver the events that are in the store.
+func (s *Server) startEvents(ctx context.Context, store meeting.Store, service *meeting.Service) error {
 	own, err := notify.ParseOwn(s.cfg.EventEndpoints)
 	if err != nil {
-		return nil, fmt.Errorf("event_endpoints: %w", err)
+		return fmt.Errorf("event_endpoints: %w", err)
 	}
 	aws := notify.AWS{
 		Credentials: notify.Credentials(os.Getenv),
@@ -31,17 +29,9 @@ func (s *Server) startEvents(ctx context.Context, store meeting.Store, service *
 		},
 	})
 	if err != nil {
-		return nil, fmt.Errorf("starting the delivery of events: %w", err)
+		return fmt.Errorf("starting the delivery of events: %w", err)
 	}
 	s.started("events", n.Close)
-	r := notify.NewRecorder(store, s.logger)
-	s.started("presence", r.Close)
 	s.startControl(deadLetterCommands(n), s.accountCommands(service))
-	return presence{r}, nil
+	return nil
 }
-
-// presence is a Recorder as signaling wants it.
-type presence struct{ to *notify.Recorder }
-
-// Presence implements signaling.Events.
-func (p presence) Presence(e signaling.Presence) { p.to.Record(e.Type, e.At, e.Meeting, e.Attendee) }

@@ -22,6 +22,7 @@ var allowed = map[string][]string{
 	"internal/app":                {"internal/..."},
 	"internal/config":             {"internal/meeting"},
 	"internal/ingest":             {"internal/meeting"},
+	"internal/life":               {"internal/meeting"},
 	"internal/media":              {"internal/meeting", "internal/media/..."},
 	"internal/media/mixer":        {"internal/meeting", "internal/media/rtp", "internal/media/opus"},
 	"internal/media/opus":         {},

@@ -40,6 +40,9 @@ type Config struct {
 	DataMessageBurst   int            `key:"data_message_burst" help:"how many data messages may come at once"`
 	ClockSkew          time.Duration  `key:"clock_skew" help:"how far the date of a signed request may be off"`
 	DropAfter          time.Duration  `key:"drop_after" help:"how long an attendee whose signaling and media are gone is kept before others see it drop"`
+	MeetingIdleTimeout time.Duration  `key:"meeting_idle_timeout" help:"a meeting without an attendee for so long ends; replicas do not; 0: never"`
+	MeetingMaxDuration time.Duration  `key:"meeting_max_duration" help:"a meeting that is so old ends; 0: never"`
+	MeetingLoneTimeout time.Duration  `key:"meeting_lone_timeout" help:"a meeting with fewer than two attendees for so long ends, as AWS had it until 2021 with 30m; 0: never"`
 	EventEndpoints     []string       `key:"event_endpoints" help:"where queues, topics and functions are, as ARN=URL; an ARN may end in *. Others: AWS_ENDPOINT_URL_SQS, _SNS or _LAMBDA, AWS_ENDPOINT_URL"`
 	EventAWS           string         `key:"event_aws" help:"whether queues, topics and functions without an endpoint are looked for at AWS itself: on or off"`
 	EventWebhooks      []string       `key:"event_webhooks" help:"http or https URLs that the events of all new meetings are posted to"`
@@ -73,6 +76,9 @@ func Default() Config {
 		EventAWS:         "off",
 		LogLevel:         "info",
 		LogFormat:        "text",
+
+		MeetingIdleTimeout: 5 * time.Minute,
+		MeetingMaxDuration: 24 * time.Hour,
 	}
 }
 

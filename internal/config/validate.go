@@ -82,6 +82,13 @@ func (c *Config) Validate() error {
 			return fmt.Errorf("%s: %s is not a positive duration", key, d)
 		}
 	}
+	for key, d := range map[string]time.Duration{
+		"meeting_idle_timeout": c.MeetingIdleTimeout, "meeting_max_duration": c.MeetingMaxDuration, "meeting_lone_timeout": c.MeetingLoneTimeout,
+	} {
+		if d < 0 {
+			return fmt.Errorf("%s: %s is negative; 0 means never", key, d)
+		}
+	}
 	return nil
 }
 

@@ -30,6 +30,16 @@ const (
 	EventTranscriptionFailed         EventType = "chime:TranscriptionFailed"
 )
 
+// Content reports whether events of this type are of a content share.
+func (t EventType) Content() bool {
+	switch t {
+	case EventAttendeeContentJoined, EventAttendeeContentLeft, EventAttendeeContentDropped,
+		EventAttendeeContentVideoStarted, EventAttendeeContentVideoStopped:
+		return true
+	}
+	return false
+}
+
 // Event is one thing that happened in a meeting. It is written in the same
 // atomic step as the state that it tells of.
 type Event struct {

@@ -134,14 +134,13 @@ func emitOf(tx Tx, m *Meeting, a *Attendee, t EventType, at time.Time) {
 		return
 	}
 	e := event(t, m, a, at)
+	if t.Content() {
+		e.AttendeeID += ContentSuffix
+	}
 	switch t {
-	case EventAttendeeJoined, EventAttendeeLeft, EventAttendeeDropped:
+	case EventAttendeeJoined, EventAttendeeLeft, EventAttendeeDropped,
+		EventAttendeeContentJoined, EventAttendeeContentLeft, EventAttendeeContentDropped:
 		e.NetworkType = voip
-	case EventAttendeeContentJoined, EventAttendeeContentLeft, EventAttendeeContentDropped:
-		e.NetworkType = voip
-		e.AttendeeID += ContentSuffix
-	case EventAttendeeContentVideoStarted, EventAttendeeContentVideoStopped:
-		e.AttendeeID += ContentSuffix
 	}
 	tx.Emit(e)
 }

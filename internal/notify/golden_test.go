@@ -174,7 +174,7 @@ func TestDocumentedEvents(t *testing.T) {
 }
 
 // TestEventsHaveTheirMembers takes a meeting through its life and looks at what
-// the rules and the Recorder wrote.
+// the rules wrote.
 func TestEventsHaveTheirMembers(t *testing.T) {
 	for _, external := range []string{"external", ""} {
 		ctx, store := t.Context(), memory.New()
@@ -197,16 +197,19 @@ func TestEventsHaveTheirMembers(t *testing.T) {
 		if _, err := service.UpdateAttendeeCapabilities(ctx, m.Account, m.ID, a.ID, meeting.Capabilities{Audio: meeting.Send, Video: meeting.Receive, Content: meeting.NoMedia}); err != nil {
 			t.Fatal(err)
 		}
-		r := NewRecorder(store, nil)
 		presence := []meeting.EventType{meeting.EventAttendeeAuthorized, meeting.EventAttendeeJoined, meeting.EventAttendeeVideoStarted,
 			meeting.EventAttendeeVideoStopped, meeting.EventAttendeeContentJoined, meeting.EventAttendeeContentVideoStarted,
-			meeting.EventAttendeeContentVideoStopped, meeting.EventAttendeeContentLeft, meeting.EventAttendeeContentDropped,
-			meeting.EventAttendeeLeft, meeting.EventAttendeeDropped}
+			meeting.EventAttendeeContentVideoStopped, meeting.EventAttendeeContentLeft,
+			meeting.EventAttendeeContentJoined, meeting.EventAttendeeContentDropped,
+			meeting.EventAttendeeLeft, meeting.EventAttendeeJoined, meeting.EventAttendeeDropped}
 		for _, typ := range presence {
-			r.Record(typ, time.Now(), m, a)
-		}
-		if err := r.Close(ctx); err != nil {
-			t.Fatal(err)
+			one := meeting.Sighting{Type: typ, At: time.Now(), MeetingID: m.ID, AttendeeID: a.ID}
+			if typ.Content() {
+				one.AttendeeID += meeting.ContentSuffix
+			}
+			if err := service.Sight(ctx, "", []meeting.Sighting{one}); err != nil {
+				t.Fatal(err)
+			}
 		}
 		if err := service.DeleteAttendee(ctx, m.Account, m.ID, a.ID); err != nil {
 			t.Fatal(err)

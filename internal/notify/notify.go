@@ -11,8 +11,7 @@
 // and lets it go. So a meeting's events reach a target in order, and a target
 // that fails or hangs holds up itself alone. A failing lane and a failing target
 // wait with growing pauses; an event that was refused for a day becomes a dead
-// letter, and the next one has its turn. A [Recorder] goes the other way: it
-// writes what signaling saw into the store.
+// letter, and the next one has its turn.
 package notify
 
 import (

@@ -2,6 +2,7 @@ package notify
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"strings"
@@ -100,7 +101,7 @@ func emit(t *testing.T, store meeting.Store, id string, events int) {
 	t.Helper()
 	update(t, store, func(tx meeting.Tx) {
 		for range events {
-			tx.Emit(meeting.Event{ID: newID(), MeetingID: id, At: time.Now(), Type: meeting.EventMeetingStarted})
+			tx.Emit(meeting.Event{ID: rand.Text(), MeetingID: id, At: time.Now(), Type: meeting.EventMeetingStarted})
 		}
 	})
 }
@@ -388,40 +389,4 @@ func TestEnvelopeOfCapabilities(t *testing.T) {
 	_, tail, _ := strings.Cut(string(got), `"timestamp"`)
 	same(t, "detail", tail, `:0,"meetingId":"","externalMeetingId":"x","mediaRegion":"","attendeeId":"a",`+
 		`"success":"1","attendeeCapabilities":{"audio":"Send","video":"Receive","content":"None"}}}`)
-}
-
-func TestPresence(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		inner := memory.New()
-		store := &shaky{Store: inner, fail: true}
-		create(t, inner, "m", 0, queueA, "")
-		r := NewRecorder(store, nil)
-		m := &meeting.Meeting{ID: "m", Account: "a", Notifications: meeting.Notifications{SQSQueueARN: queueA}}
-		a := &meeting.Attendee{ID: "x", ExternalUserID: "u"}
-		for _, typ := range []meeting.EventType{meeting.EventAttendeeJoined, meeting.EventAttendeeVideoStarted, meeting.EventAttendeeContentJoined} {
-			r.Record(typ, time.Now(), m, a)
-		}
-		r.Record(meeting.EventAttendeeJoined, time.Now(), &meeting.Meeting{ID: "quiet"}, a)
-		synctest.Wait()
-		store.mu.Lock()
-		store.fail = false
-		store.mu.Unlock()
-		time.Sleep(2 * time.Second)
-		for range 600 { // more than a batch, ended by Close
-			r.Record(meeting.EventAttendeeLeft, time.Now(), m, a)
-		}
-		if err := r.Close(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		_ = inner.View(t.Context(), func(r meeting.Reader) error {
-			var got []string
-			events := r.Events("m", 0, 1000)
-			for _, e := range events[:3] {
-				got = append(got, fmt.Sprint(e.Number, e.Type, e.AttendeeID, e.NetworkType))
-			}
-			same(t, "events", got, []string{"1chime:AttendeeJoinedxVoip", "2chime:AttendeeVideoStartedx", "3chime:AttendeeContentJoinedx#contentVoip"})
-			same(t, "in all", len(events), 603)
-			return nil
-		})
-	})
 }

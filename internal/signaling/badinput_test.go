@@ -357,6 +357,7 @@ func TestSlowClient(t *testing.T) {
 			}
 		}
 		synctest.Wait()
+		w.peer("a").Flow(true)
 		w.peer("a").Events.AudioArrived()
 		sent := 0
 		for ; sent < 3000 && w.counter("cut_total", "slow") == 0; sent++ {

@@ -225,7 +225,8 @@ func (p *participant) mayShow() bool {
 func (r *room) recordVideo() {
 	sending := map[string]bool{}
 	for _, v := range r.index.sources {
-		if p := r.members[v.AttendeeID]; p != nil && v.MaxBitrateKbps != 0 && p.mayShow() {
+		// Nobody's video starts before it has joined.
+		if p := r.members[v.AttendeeID]; p != nil && v.MaxBitrateKbps != 0 && p.mayShow() && p.shownID() != 0 {
 			sending[v.AttendeeID] = true
 			if !r.index.sending[v.AttendeeID] {
 				r.record(p, meeting.EventAttendeeVideoStarted, meeting.EventAttendeeContentVideoStarted)

@@ -382,6 +382,9 @@ func (r *room) removeAll() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, p := range r.members {
+		p.sess = nil // who has heard of the end need not hear who else goes
+	}
+	for _, p := range r.members {
 		r.remove(p, false)
 	}
 }
@@ -474,6 +477,10 @@ func (r *room) tick() {
 			if now.Sub(alive) >= t.Grace || now.Sub(p.socketLost) >= t.MaxGrace {
 				r.remove(p, true)
 			}
+		case p.shownID() != 0 && now.Sub(p.lastHeard()) >= t.Grace:
+			// Neither its media nor its signaling: its cable is cut.
+			p.sess.close(closeServerError, "nothing came for too long")
+			r.remove(p, true)
 		case !p.mediaClosed.IsZero() && now.Sub(p.mediaClosed) >= t.MaxGrace:
 			// It pings but never came back with media.
 			p.sess.close(closeServerError, "the media connection is gone")

@@ -155,18 +155,41 @@ func TestReconnectBesideAnOpenSocket(t *testing.T) {
 }
 
 // A stalled socket: nothing comes through it, while media goes on. The client
-// notices after 45 s and comes back.
+// notices after 45 s and comes back. When media stalls too its cable is cut, and
+// others see it drop long before.
 func TestStalledSocket(t *testing.T) {
 	for _, mediaToo := range []bool{false, true} {
 		t.Run(fmt.Sprintf("media stalls too: %t", mediaToo), func(t *testing.T) {
 			inWorld(t, func(w *world) {
 				b := w.enter("b", 2)
-				w.enter("a", 1)
+				stalled := w.enter("a", 1)
 				rosterOf(b)
+				w.keepAlive(30*time.Second, b, stalled)
 				w.peer("a").Flow(!mediaToo)
-				w.keepAlive(47*time.Second, b)
+				cut := time.Now()
+				w.keepAlive(10*time.Second, b)
+				wantRoster(t, "b soon", b)
+				w.keepAlive(5*time.Second, b)
+				if mediaToo {
+					wantRoster(t, "b within 15 s", b, "322 left dropped")
+					if code := w.closeCode(stalled); code != 4500 {
+						t.Errorf("the stalled socket was closed with %d", code)
+					}
+				} else {
+					wantRoster(t, "b within 15 s", b)
+				}
+				w.keepAlive(47*time.Second-time.Since(cut), b)
 				a := w.enter("a", 1)
-				wantRoster(t, "b", b, "323=id-a/ext-a, 322 left")
+				want := []string{"323=id-a/ext-a, 322 left"}
+				presence := []string{"Authorized id-b", "Joined id-b", "Authorized id-a", "Joined id-a", "Authorized id-a"}
+				if mediaToo {
+					want = []string{"323=id-a/ext-a"}
+					presence = append(presence[:4], "Dropped id-a", "Authorized id-a", "Joined id-a")
+				}
+				wantRoster(t, "b", b, want...)
+				if d := cmp.Diff(presence, w.events.list()); d != "" {
+					t.Errorf("presence (-want +got):\n%s", d)
+				}
 				w.keepAlive(time.Minute, a, b)
 				wantRoster(t, "b later", b)
 			})

@@ -263,6 +263,15 @@ func (p *participant) PictureTooLarge(width, height uint32, allowed meeting.Reso
 		fmt.Sprintf("video %s is not shown: the meeting allows %d×%d", size, allowed.Long, allowed.Short)))
 }
 
+// lastHeard is when anything last came from a connection whose socket is open.
+func (p *participant) lastHeard() time.Time {
+	heard := time.Unix(0, p.sess.lastSeen.Load())
+	if media := p.lastMedia(); media.After(heard) {
+		heard = media
+	}
+	return heard
+}
+
 // lastMedia is when media of this connection last came, zero if it never did.
 func (p *participant) lastMedia() time.Time {
 	if p.peer != nil {
