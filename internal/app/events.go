@@ -21,6 +21,7 @@ func (s *Server) startEvents(ctx context.Context, store meeting.Store, service *
 	}
 	n, err := notify.Start(ctx, notify.Config{
 		Store: store, Logger: s.logger, Metrics: s.registry,
+		Shared: s.cfg.StoreURL != "", // the embedded one is locked to this process
 		Senders: map[meeting.TargetKind]notify.Sender{
 			meeting.TargetSQS:     notify.Queues(aws),
 			meeting.TargetSNS:     notify.Topics(aws),

@@ -36,7 +36,7 @@ func (n *Notifier) Replay(ctx context.Context, seq uint64) error {
 	}
 	try, cancel := context.WithTimeout(ctx, n.cfg.Attempt)
 	defer cancel()
-	if err := n.sendTo(try, list[0].Target, list[0].Event); err != nil {
+	if err := n.cfg.send(try, list[0].Target, list[0].Event); err != nil {
 		n.metrics.failed(list[0].Target.Kind)
 		return errors.New(reasonOf(err, list[0].Target))
 	}

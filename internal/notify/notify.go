@@ -11,14 +11,15 @@
 // and lets it go. So a meeting's events reach a target in order, and a target
 // that fails or hangs holds up itself alone. A failing lane and a failing target
 // wait with growing pauses; an event that was refused for a day becomes a dead
-// letter, and the next one has its turn.
+// letter, and the next one has its turn. Of several nodes on one store one
+// delivers, for as long as it renews its lease.
 package notify
 
 import (
 	"context"
+	"crypto/rand"
 	"log/slog"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -52,6 +53,11 @@ type Config struct {
 	MaxRetry   time.Duration // the longest pause: 1 min
 	GiveUp     time.Duration // the age at which an event that fails is given up: 24 h
 	MaxDead    int           // dead letters that are kept, the newest: 50 000
+
+	// Shared says that other nodes deliver from the same store. One of them does,
+	// by a lease that this much after its last renewal another may take: 15 s.
+	Shared bool
+	Lease  time.Duration
 }
 
 // Workers of one target, and the events that one sends of a meeting before
@@ -61,37 +67,16 @@ const (
 	runLength  = 64
 )
 
-// viewChunk is how many meetings are looked up in one View.
-const viewChunk = 256
-
 // Notifier delivers events. Make one with Start.
 type Notifier struct {
-	cfg      Config
-	log      *slog.Logger
-	metrics  *metrics
-	progress *progress
+	cfg     Config
+	log     *slog.Logger
+	metrics *metrics
 
-	mu      sync.Mutex
-	dirty   map[string]struct{} // meetings with something new
-	settled []settlement        // progress that is in the store
-	targets map[meeting.Target]*target
-
-	wake    chan struct{} // dirty or settled has something
-	ctx     context.Context
-	cancel  context.CancelFunc
-	running sync.WaitGroup // the dispatcher, the workers
-	unwatch func()
-}
-
-// settlement says that a lane's progress is in the store.
-type settlement struct {
-	key     laneKey
-	through uint64
-}
-
-type laneKey struct {
-	target    meeting.Target
-	meetingID string
+	term   *term              // where there is no lease: the only one
+	cancel context.CancelFunc // ends hold, and is nil without a lease
+	held   chan struct{}      // closed when hold has ended
+	holder string             // this Notifier in the lease
 }
 
 // Start begins to deliver, with what was left undelivered first.
@@ -105,157 +90,45 @@ func Start(ctx context.Context, cfg Config) (*Notifier, error) {
 	set(&cfg.FirstRetry, time.Second)
 	set(&cfg.MaxRetry, time.Minute)
 	set(&cfg.GiveUp, 24*time.Hour)
+	set(&cfg.Lease, 15*time.Second)
 	if cfg.MaxDead <= 0 {
 		cfg.MaxDead = 50_000
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	n := &Notifier{
-		cfg: cfg, log: cfg.Logger,
-		dirty: map[string]struct{}{}, targets: map[meeting.Target]*target{}, wake: make(chan struct{}, 1),
-	}
+	n := &Notifier{cfg: cfg, log: cfg.Logger, holder: rand.Text()}
 	n.metrics = newMetrics(cfg.Metrics, cfg.Store)
-	n.progress = newProgress(n)
-	n.ctx, n.cancel = context.WithCancel(context.Background())
-	// Watched before it is looked: what comes between is seen twice, not never.
-	n.unwatch = cfg.Store.Watch(n.committed)
-	err := cfg.Store.View(ctx, func(r meeting.Reader) error {
-		left := r.Undelivered()
-		n.mu.Lock()
-		defer n.mu.Unlock()
-		for _, id := range left {
-			n.dirty[id] = struct{}{}
-		}
-		return nil
-	})
-	if err != nil {
-		n.unwatch()
-		n.cancel()
+	if cfg.Shared {
+		ctx, cancel := context.WithCancel(context.Background())
+		n.cancel, n.held = cancel, make(chan struct{})
+		go n.hold(ctx)
+		return n, nil
+	}
+	var err error
+	if n.term, err = n.begin(ctx, 0); err != nil {
+		n.metrics.unregister()
 		return nil, err
 	}
-	n.signal()
-	n.running.Add(2)
-	go n.dispatch()
-	go n.progress.run()
+	n.metrics.owner.Set(1)
 	return n, nil
 }
 
-// Close ends the deliveries that are under way, and writes how far they are.
-func (n *Notifier) Close(ctx context.Context) error {
-	n.unwatch()
-	n.cancel()
-	n.running.Wait()
+// Close ends the deliveries that are under way, writes how far they are, and
+// gives the lease back.
+func (n *Notifier) Close(ctx context.Context) (err error) {
+	if n.cfg.Shared {
+		n.cancel()
+		<-n.held
+	}
+	if n.term != nil {
+		err = n.term.end(ctx)
+	}
+	if n.cfg.Shared && err == nil {
+		err = n.release(ctx)
+	}
 	n.metrics.unregister()
-	return n.progress.flush(ctx)
-}
-
-func (n *Notifier) signal() {
-	select {
-	case n.wake <- struct{}{}:
-	default:
-	}
-}
-
-// committed is called by the store for each commit.
-func (n *Notifier) committed(c meeting.Commit) {
-	any := false
-	for _, ch := range c.Changes {
-		if ch.Event == nil {
-			continue
-		}
-		if !any {
-			any = true
-			n.mu.Lock()
-			defer n.mu.Unlock()
-		}
-		n.dirty[ch.Event.MeetingID] = struct{}{}
-	}
-	if any {
-		n.signal()
-	}
-}
-
-// dispatch gives meetings with something new to their targets, and forgets
-// lanes and targets that are done. Both happen on this goroutine, so that what
-// was read before a lane was forgotten cannot bring it back with old progress.
-func (n *Notifier) dispatch() {
-	defer n.running.Done()
-	for {
-		select {
-		case <-n.wake:
-		case <-n.ctx.Done():
-			return
-		}
-		n.mu.Lock()
-		settled, dirty := n.settled, n.dirty
-		n.settled, n.dirty = nil, map[string]struct{}{}
-		n.mu.Unlock()
-		for _, s := range settled {
-			n.forget(s)
-		}
-		ids := make([]string, 0, len(dirty))
-		for id := range dirty {
-			ids = append(ids, id)
-		}
-		for len(ids) > 0 {
-			chunk := ids[:min(viewChunk, len(ids))]
-			if err := n.deal(chunk); err != nil {
-				return // the store is closed, or cannot be read any more
-			}
-			ids = ids[len(chunk):]
-		}
-	}
-}
-
-func (n *Notifier) deal(ids []string) error {
-	type work struct {
-		key     laneKey
-		through uint64
-	}
-	var list []work
-	err := n.cfg.Store.View(n.ctx, func(r meeting.Reader) error {
-		for _, id := range ids {
-			for _, d := range r.Deliveries(id) {
-				list = append(list, work{laneKey{d.Target, id}, d.Through})
-			}
-		}
-		return nil
-	})
-	for _, w := range list {
-		n.targetOf(w.key.target).add(w.key.meetingID, w.through)
-	}
 	return err
-}
-
-// targetOf finds a target or makes it; for the dispatcher alone.
-func (n *Notifier) targetOf(t meeting.Target) *target {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	one := n.targets[t]
-	if one == nil {
-		one = newTarget(n, t)
-		n.targets[t] = one
-	}
-	return one
-}
-
-// forget drops a lane whose progress is in the store, and its target when that
-// was the last.
-func (n *Notifier) forget(s settlement) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if t := n.targets[s.key.target]; t != nil && t.forget(s.key.meetingID, s.through) {
-		delete(n.targets, s.key.target)
-	}
-}
-
-// settle hands settlements to the dispatcher.
-func (n *Notifier) settle(list ...settlement) {
-	n.mu.Lock()
-	n.settled = append(n.settled, list...)
-	n.mu.Unlock()
-	n.signal()
 }
 
 // label names a target in logs, where ARNs and URLs have no place: by the queue,

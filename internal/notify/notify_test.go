@@ -58,6 +58,12 @@ func (s *sink) at(address string) []string {
 	return append([]string(nil), s.got[address]...)
 }
 
+func (s *sink) count() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.tries)
+}
+
 func (s *sink) setDo(do func(context.Context, string, Message) error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -153,10 +159,10 @@ func TestInOrderToEachTarget(t *testing.T) {
 			same(t, address, s.at(address), numbers("m1", 1, 205))
 		}
 		same(t, "left in the store", undelivered(t, store), []string(nil))
-		n.mu.Lock()
-		defer n.mu.Unlock()
-		if len(n.targets) != 0 {
-			t.Errorf("%d targets are remembered when all is delivered", len(n.targets))
+		n.term.mu.Lock()
+		defer n.term.mu.Unlock()
+		if len(n.term.targets) != 0 {
+			t.Errorf("%d targets are remembered when all is delivered", len(n.term.targets))
 		}
 	})
 }

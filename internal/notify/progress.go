@@ -22,9 +22,9 @@ const (
 // is noted meanwhile is merged, so it holds no more than there are lanes, and
 // the dead letters of a write that fails.
 type progress struct {
-	n       *Notifier
+	of      *term
 	wake    chan struct{}
-	pending map[laneKey]*advance // guarded by n.mu
+	pending map[laneKey]*advance // guarded by of.mu
 }
 
 // advance is what a lane has to tell.
@@ -33,15 +33,15 @@ type advance struct {
 	letters []meeting.DeadLetter
 }
 
-func newProgress(n *Notifier) *progress {
-	return &progress{n: n, wake: make(chan struct{}, 1), pending: map[laneKey]*advance{}}
+func newProgress(t *term) *progress {
+	return &progress{of: t, wake: make(chan struct{}, 1), pending: map[laneKey]*advance{}}
 }
 
 // note has it written that a lane is at through, and these on the way there
 // were given up.
 func (p *progress) note(key laneKey, through uint64, letters []meeting.DeadLetter) {
-	p.n.mu.Lock()
-	defer p.n.mu.Unlock()
+	p.of.mu.Lock()
+	defer p.of.mu.Unlock()
 	a := p.pending[key]
 	if a == nil {
 		a = &advance{}
@@ -57,8 +57,8 @@ func (p *progress) note(key laneKey, through uint64, letters []meeting.DeadLette
 
 // batch takes some of what is pending; more reports whether something is left.
 func (p *progress) batch() (out map[laneKey]*advance, more bool) {
-	p.n.mu.Lock()
-	defer p.n.mu.Unlock()
+	p.of.mu.Lock()
+	defer p.of.mu.Unlock()
 	out = map[laneKey]*advance{}
 	letters := 0
 	for key, a := range p.pending {
@@ -74,8 +74,8 @@ func (p *progress) batch() (out map[laneKey]*advance, more bool) {
 
 // giveBack makes pending again what could not be written.
 func (p *progress) giveBack(batch map[laneKey]*advance) {
-	p.n.mu.Lock()
-	defer p.n.mu.Unlock()
+	p.of.mu.Lock()
+	defer p.of.mu.Unlock()
 	for key, a := range batch {
 		if later := p.pending[key]; later != nil {
 			a.through = max(a.through, later.through)
@@ -87,24 +87,24 @@ func (p *progress) giveBack(batch map[laneKey]*advance) {
 
 // run is the goroutine that writes.
 func (p *progress) run() {
-	defer p.n.running.Done()
+	defer p.of.running.Done()
 	for {
 		select {
 		case <-p.wake:
-		case <-p.n.ctx.Done():
+		case <-p.of.ctx.Done():
 			return
 		}
 		wait := progressDelay
 		for {
 			select {
 			case <-time.After(wait):
-			case <-p.n.ctx.Done():
+			case <-p.of.ctx.Done():
 				return
 			}
-			more, err := p.write(p.n.ctx)
+			more, err := p.write(p.of.ctx)
 			if err != nil {
-				if p.n.ctx.Err() == nil {
-					p.n.log.Warn("the progress of event delivery could not be written", "error", err)
+				if p.of.ctx.Err() == nil {
+					p.of.log.Warn("the progress of event delivery could not be written", "error", err)
 				}
 				wait = progressRetry
 				continue
@@ -123,21 +123,20 @@ func (p *progress) write(ctx context.Context) (more bool, err error) {
 	if len(batch) == 0 {
 		return more, nil
 	}
-	var buried int
-	err = p.n.cfg.Store.Update(ctx, func(tx meeting.Tx) error {
-		buried = 0
+	dropped := 0
+	err = p.of.cfg.Store.Update(ctx, func(tx meeting.Tx) error {
+		dropped = 0
 		for key, a := range batch {
-			tx.SetDelivered(key.meetingID, key.target, a.through)
-			for _, d := range a.letters {
-				tx.PutDeadLetter(d)
-				buried++
+			if len(a.letters) > 0 {
+				p.of.cfg.bury(tx, key, a.letters)
 			}
+			tx.SetDelivered(key.meetingID, key.target, a.through)
 		}
-		if buried == 0 {
-			return nil
-		}
-		for _, d := range tx.DeadLetters(0, max(0, tx.DeadLetterCount()-p.n.cfg.MaxDead)) {
-			tx.DeleteDeadLetter(d.Seq)
+		if over := tx.DeadLetterCount() - p.of.cfg.MaxDead; over > 0 {
+			for _, d := range tx.DeadLetters(0, over) {
+				tx.DeleteDeadLetter(d.Seq)
+				dropped++
+			}
 		}
 		return nil
 	})
@@ -145,12 +144,31 @@ func (p *progress) write(ctx context.Context) (more bool, err error) {
 		p.giveBack(batch)
 		return more, err
 	}
+	if dropped > 0 {
+		p.of.metrics.dropped.Add(float64(dropped))
+		p.of.log.Error("there were too many dead letters; the oldest are gone", "dropped", dropped, "kept", p.of.cfg.MaxDead)
+	}
 	list := make([]settlement, 0, len(batch))
 	for key, a := range batch {
 		list = append(list, settlement{key, a.through})
 	}
-	p.n.settle(list...)
+	p.of.settle(list...)
 	return more, nil
+}
+
+// bury keeps dead letters of a lane but those that the store knows to be dealt
+// with: another node may have given them up as well.
+func (c *Config) bury(tx meeting.Tx, key laneKey, letters []meeting.DeadLetter) {
+	for _, d := range tx.Deliveries(key.meetingID) {
+		if d.Target != key.target {
+			continue
+		}
+		for _, letter := range letters {
+			if letter.Event.Number > d.Through {
+				tx.PutDeadLetter(letter)
+			}
+		}
+	}
 }
 
 // flush writes all that is pending; for the end, when nothing is noted any more.

@@ -2,47 +2,46 @@ package notify
 
 import (
 	"container/heap"
-	"context"
-	"errors"
-	"fmt"
 	"math/rand/v2"
-	"strings"
 	"sync"
 	"time"
 
 	"belfry/internal/meeting"
 )
 
-// errNoSender is what a target of a kind that nobody sends to fails with.
-var errNoSender = errors.New("the server sends to no targets of this kind")
-
-// target is one queue, topic or webhook with the meetings that have something
-// for it.
+// target is one queue, topic, function or webhook with the meetings that have
+// something for it.
 type target struct {
-	n  *Notifier
-	id meeting.Target
+	term *term
+	id   meeting.Target
+	// together is how many meetings one request may tell of.
+	together int
 
 	mu       sync.Mutex
 	lanes    map[string]*lane
 	ready    []*lane // in the order of their turns
 	delayed  delayed
 	workers  int
-	busy     int  // workers that have a lane
+	busy     int  // workers that have lanes
 	waiting  bool // one worker waits for time to pass
 	kick     chan struct{}
 	failures int       // in a row
+	since    time.Time // of the first of them
 	until    time.Time // nothing is sent before
+	swept    time.Time // when sweep was last begun
 }
 
-// lane is one meeting's way to one target. through and failures belong to the
-// worker that has the lane.
+// lane is one meeting's way to one target. through, next, failures and since
+// belong to the worker that has the lane.
 type lane struct {
 	meetingID string
 	through   uint64
-	failures  int // of the next event
-	due       time.Time
+	next      time.Time // when the next event happened, as far as that is known
+	failures  int       // of the next event
+	since     time.Time // of the first of them
 
 	// Guarded by the target's mu.
+	due     time.Time
 	state   laneState
 	more    bool   // something new came while a worker had it
 	inStore uint64 // the progress that is known to be in the store
@@ -57,8 +56,12 @@ const (
 	laneBusy
 )
 
-func newTarget(n *Notifier, id meeting.Target) *target {
-	return &target{n: n, id: id, lanes: map[string]*lane{}, kick: make(chan struct{}, 1)}
+func newTarget(t *term, id meeting.Target) *target {
+	one := &target{term: t, id: id, together: 1, lanes: map[string]*lane{}, kick: make(chan struct{}, 1)}
+	if b, ok := t.cfg.Senders[id.Kind].(BatchSender); ok {
+		one.together = b.BatchSize()
+	}
+	return one
 }
 
 // add says that a meeting has something after through.
@@ -94,9 +97,9 @@ func (t *target) hire() {
 		}
 		return
 	}
-	if t.workers < maxWorkers && t.n.ctx.Err() == nil {
+	if t.workers < maxWorkers && t.term.ctx.Err() == nil {
 		t.workers++
-		t.n.running.Add(1)
+		t.term.running.Add(1)
 		go t.work()
 	}
 }
@@ -117,18 +120,19 @@ func (t *target) forget(meetingID string, through uint64) (empty bool) {
 
 // work is the goroutine of a worker. It ends when there is nothing for it.
 func (t *target) work() {
-	defer t.n.running.Done()
+	defer t.term.running.Done()
 	for {
-		l, wait := t.next()
+		lanes, wait := t.next()
 		switch {
-		case l != nil:
-			t.finish(l, t.run(l))
+		case lanes != nil:
+			t.run(lanes)
+			t.done()
 		case wait > 0:
 			timer := time.NewTimer(wait)
 			select {
 			case <-timer.C:
 			case <-t.kick:
-			case <-t.n.ctx.Done():
+			case <-t.term.ctx.Done():
 			}
 			timer.Stop()
 			t.mu.Lock()
@@ -136,18 +140,18 @@ func (t *target) work() {
 			t.mu.Unlock()
 		default:
 			// Perhaps the target's last; the dispatcher looks.
-			t.n.settle(settlement{key: laneKey{target: t.id}})
+			t.term.settle(settlement{key: laneKey{target: t.id}})
 			return
 		}
 	}
 }
 
-// next is the lane for a worker to take, or how long to wait for one; neither
-// ends the worker.
-func (t *target) next() (*lane, time.Duration) {
+// next is the lanes for a worker to take, or how long to wait for one; neither
+// ends the worker. While the target fails it is one lane.
+func (t *target) next() ([]*lane, time.Duration) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.n.ctx.Err() != nil {
+	if t.term.ctx.Err() != nil {
 		t.workers--
 		return nil, 0
 	}
@@ -159,15 +163,21 @@ func (t *target) next() (*lane, time.Duration) {
 	switch {
 	case t.failures > 0 && t.busy > 0: // one tries; the others wait for its outcome
 	case len(t.ready) > 0 && !t.until.After(now):
-		l := t.ready[0]
-		t.ready[0] = nil
-		t.ready = t.ready[1:]
-		l.state, l.more = laneBusy, false
+		n := 1
+		if t.failures == 0 {
+			n = min(t.together, len(t.ready))
+		}
+		lanes := append([]*lane(nil), t.ready[:n]...)
+		clear(t.ready[:n])
+		t.ready = t.ready[n:]
+		for _, l := range lanes {
+			l.state, l.more = laneBusy, false
+		}
 		t.busy++
 		if len(t.ready) > 0 && t.failures == 0 {
 			t.hire()
 		}
-		return l, 0
+		return lanes, 0
 	case t.waiting:
 	case len(t.ready) > 0:
 		wait = t.until.Sub(now)
@@ -182,97 +192,11 @@ func (t *target) next() (*lane, time.Duration) {
 	return nil, wait
 }
 
-// outcome is how the run of a lane ended.
-type outcome int
-
-const (
-	drained outcome = iota // nothing was left
-	paused                 // there may be more
-	failed
-)
-
-// run sends a lane's events, some of them. It hands on what was reached.
-func (t *target) run(l *lane) outcome {
-	before := l.through
-	out, letters := t.send(l)
-	if l.through > before {
-		t.n.progress.note(laneKey{t.id, l.meetingID}, l.through, letters)
-	}
-	return out
-}
-
-func (t *target) send(l *lane) (out outcome, letters []meeting.DeadLetter) {
-	var events []meeting.Event
-	err := t.n.cfg.Store.View(t.n.ctx, func(r meeting.Reader) error {
-		events = r.Events(l.meetingID, l.through, runLength)
-		return nil
-	})
-	if err != nil {
-		return failed, nil
-	}
-	for _, e := range events {
-		err := t.attempt(e)
-		if t.n.ctx.Err() != nil {
-			return failed, letters // stopped: it may be there or not
-		}
-		if err == nil {
-			t.succeeded()
-			t.n.metrics.delivered(t.id.Kind, time.Since(e.At))
-			l.through, l.failures = e.Number, 0
-			continue
-		}
-		l.failures++
-		t.n.metrics.failed(t.id.Kind)
-		reason := reasonOf(err, t.id)
-		if age := time.Since(e.At); age < t.n.cfg.GiveUp {
-			t.n.log.Warn("an event could not be delivered; it will be tried again", "target", label(t.id),
-				"meeting", e.MeetingID, "event", e.ID, "attempt", l.failures, "error", reason)
-			return failed, letters
-		}
-		t.n.log.Error("an event could not be delivered for too long and is a dead letter now", "target", label(t.id),
-			"meeting", e.MeetingID, "event", e.ID, "error", reason)
-		t.n.metrics.dead(t.id.Kind)
-		letters = append(letters, meeting.DeadLetter{Target: t.id, Event: e, At: time.Now(), Attempts: l.failures, Reason: reason})
-		l.through, l.failures = e.Number, 0
-	}
-	if len(events) < runLength {
-		return drained, letters
-	}
-	return paused, letters
-}
-
-// attempt is one try with one event.
-func (t *target) attempt(e meeting.Event) (err error) {
-	ctx, cancel := context.WithTimeout(t.n.ctx, t.n.cfg.Attempt)
-	defer cancel()
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("panic: %v", p)
-		}
-	}()
-	return t.n.sendTo(ctx, t.id, e)
-}
-
-// sendTo sends one event to one target.
-func (n *Notifier) sendTo(ctx context.Context, to meeting.Target, e meeting.Event) error {
-	s := n.cfg.Senders[to.Kind]
-	if s == nil {
-		return errNoSender
-	}
-	body, err := Envelope(e)
-	if err != nil {
-		return err
-	}
-	return s.Send(ctx, to.Address, Message{Event: e, Body: body})
-}
-
-// reasonOf is an error's text, bounded and without the target's address.
-func reasonOf(err error, t meeting.Target) string {
-	text := strings.ReplaceAll(err.Error(), t.Address, label(t))
-	if len(text) > 400 {
-		text = strings.ToValidUTF8(text[:400], "") + "…"
-	}
-	return text
+// done says that a worker has put back what it had.
+func (t *target) done() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.busy--
 }
 
 func (t *target) succeeded() {
@@ -281,10 +205,37 @@ func (t *target) succeeded() {
 	t.failures, t.until = 0, time.Time{}
 }
 
+// failed notes a failure, and reports whether it is the first of those that were
+// under way together, which fail as one.
+func (t *target) failed() (first bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	now := time.Now()
+	if t.until.After(now) {
+		return false
+	}
+	if t.failures == 0 {
+		t.since = now
+	}
+	t.failures++
+	t.until = now.Add(t.term.pause(t.failures))
+	return true
+}
+
+// failing is since when the target has taken nothing, or zero.
+func (t *target) failing() time.Time {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.failures == 0 {
+		return time.Time{}
+	}
+	return t.since
+}
+
 // finish puts a lane back after a run.
 func (t *target) finish(l *lane, out outcome) {
 	if t.putBack(l, out) {
-		t.n.settle(settlement{laneKey{t.id, l.meetingID}, l.through})
+		t.term.settle(settlement{laneKey{t.id, l.meetingID}, l.through})
 	}
 }
 
@@ -293,15 +244,9 @@ func (t *target) finish(l *lane, out outcome) {
 func (t *target) putBack(l *lane, out outcome) (done bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.busy--
 	switch {
 	case out == failed:
-		now := time.Now()
-		if !t.until.After(now) { // those that were under way together fail as one
-			t.failures++
-			t.until = now.Add(t.n.pause(t.failures))
-		}
-		l.due, l.state = now.Add(t.n.pause(l.failures)), laneDelayed
+		l.due, l.state = time.Now().Add(t.term.pause(l.failures)), laneDelayed
 		heap.Push(&t.delayed, l)
 	case out == paused || l.more:
 		t.push(l)
