@@ -69,6 +69,7 @@ var mediaFigures = []mediaFigure{
 	{"video_too_large_total", "Video packets that were not forwarded because the pictures are larger than the meeting's features allow.", false, func(s *media.Stats) float64 {
 		return float64(s.Video.TooLarge)
 	}},
+	{"unasked_total", "Packets of a payload type that was not negotiated, and video of those who may not send it.", false, func(s *media.Stats) float64 { return float64(s.Unasked) }},
 	{"key_frame_requests_total", "Key frames asked of senders.", false, func(s *media.Stats) float64 { return float64(s.Video.KeyFrameRequests) }},
 }
 

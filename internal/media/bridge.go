@@ -27,14 +27,18 @@ type Bridge struct {
 	log    *slog.Logger
 	ticker *ticker
 
-	mu     sync.Mutex
-	closed bool
-	router *sfu.Router
-	mixer  *mixer.Mixer
-	peers  []*Peer
-	codecs []meeting.VideoCodec // what ReceiveCodecs answered last
-	weak   []meeting.SignalStrength
-	ssrc   uint32 // the sender of RTCP that is about no stream of ours
+	mu       sync.Mutex
+	closed   bool
+	router   *sfu.Router
+	mixer    *mixer.Mixer
+	peers    []*Peer
+	codecs   []meeting.VideoCodec       // what ReceiveCodecs answered last
+	said     int                        // base peers whose offer told what they can decode
+	decoders map[meeting.VideoCodec]int // and how many of them can decode each
+	weak     []meeting.SignalStrength
+	ssrc     uint32 // the sender of RTCP that is about no stream of ours
+	// unasked counts packets that their sender did not agree on or may not send.
+	unasked uint64
 	// out takes what is sent; it is set while mu is held, by who holds it.
 	out *udp.Batch
 	// later holds the callbacks to make when mu is free.
@@ -51,7 +55,7 @@ func newBridge(s *Server, spec meeting.ConferenceSpec, events meeting.Conference
 	b := &Bridge{
 		server: s, spec: spec, events: events,
 		log:  s.log.With("meeting", spec.MeetingID),
-		ssrc: newSSRC(),
+		ssrc: newSSRC(), decoders: map[meeting.VideoCodec]int{},
 	}
 	b.router = sfu.New(sfu.Config{
 		FirstID: spec.FirstID, SSRC: b.ssrc, Epoch: s.clock.epoch(), CNAME: cname,
@@ -96,17 +100,25 @@ func (b *Bridge) ReceiveCodecs() []meeting.VideoCodec {
 	return slices.Clone(b.codecs)
 }
 
+// countCodecs adds what a peer said that it can decode, or with −1 takes it back.
+// It is kept as counts because a meeting may have thousands who negotiate anew
+// with every camera that comes.
+func (b *Bridge) countCodecs(p *Peer, by int) {
+	if p.content || p.decodes == nil {
+		return
+	}
+	b.said += by
+	for _, c := range p.decodes {
+		b.decoders[c] += by
+	}
+}
+
 // refreshCodecs works out anew what every base peer can decode.
 func (b *Bridge) refreshCodecs() {
 	var common []meeting.VideoCodec
-	said := false
-	for _, p := range b.peers {
-		switch {
-		case p.content || p.decodes == nil:
-		case !said:
-			common, said = slices.Clone(p.decodes), true
-		default:
-			common = slices.DeleteFunc(common, func(c meeting.VideoCodec) bool { return !slices.Contains(p.decodes, c) })
+	for c, n := range b.decoders {
+		if n > 0 && n == b.said {
+			common = append(common, c)
 		}
 	}
 	slices.Sort(common)
@@ -242,6 +254,7 @@ func (b *Bridge) report(now int64) {
 func (b *Bridge) remove(p *Peer) {
 	if i := slices.Index(b.peers, p); i >= 0 {
 		b.peers = slices.Delete(b.peers, i, i+1)
+		b.countCodecs(p, -1)
 		b.refreshCodecs()
 	}
 }

@@ -143,7 +143,7 @@ func (n *negotiation) answerAudio(s *sdp.Section, a *sdp.AnswerSection) {
 	p.hearing = mixer.ListenerConfig{
 		Sender: p, PayloadType: opus.Type, SSRC: p.hearing.SSRC,
 		AbsSendTimeID: s.Extension(sdp.ExtAbsSendTime),
-		Exclude:       []string{p.base, p.base + meeting.ContentSuffix},
+		Exclude:       p.own(),
 	}
 	p.hears, p.talks = s.Direction.Receives(), s.Direction.Sends()
 	switch {
@@ -326,9 +326,11 @@ func (n *negotiation) finish() {
 	})
 	p.kinds = n.kinds
 	if n.saidVideo {
+		p.bridge.countCodecs(p, -1)
 		if p.decodes = n.decodes; p.decodes == nil {
 			p.decodes = []meeting.VideoCodec{}
 		}
+		p.bridge.countCodecs(p, 1)
 		p.bridge.refreshCodecs()
 	}
 }

@@ -64,6 +64,9 @@ func newPeer(b *Bridge, spec meeting.PeerSpec, events meeting.PeerEvents) *Peer 
 	}
 }
 
+// own are the sources that are its own attendee's, which it must not hear.
+func (p *Peer) own() []string { return []string{p.base, p.base + meeting.ContentSuffix} }
+
 // mayTalk, mayHear and maySend say what the attendee's capabilities allow this
 // connection; a content share sends by the right to content alone.
 func (p *Peer) mayTalk() bool {
@@ -166,6 +169,8 @@ func (p *Peer) receive(packets []*rtp.Packet) {
 			b.audio = append(b.audio, pkt)
 		case kindVideo:
 			b.video = append(b.video, pkt)
+		default:
+			b.unasked++
 		}
 	}
 	now := packets[len(packets)-1].Arrival
@@ -177,8 +182,11 @@ func (p *Peer) receive(packets []*rtp.Packet) {
 		}
 		p.source.Push(b.audio, b.server.clock.time(now))
 	}
-	if len(b.video) > 0 && p.publication != nil {
+	switch {
+	case p.publication != nil && len(b.video) > 0:
 		p.publication.Push(b.video, now)
+	case p.publication == nil:
+		b.unasked += uint64(len(b.video))
 	}
 }
 
@@ -286,24 +294,45 @@ func (p *Peer) SetMuted(muted bool) {
 
 // SetCapabilities implements meeting.Peer.
 func (p *Peer) SetCapabilities(c meeting.Capabilities) {
+	p.bridge.do(func(now int64) { p.setCapabilities(c, now) })
+}
+
+func (p *Peer) setCapabilities(c meeting.Capabilities, now int64) {
+	p.capabilities = c
+	if p.closed {
+		return
+	}
+	if p.source != nil {
+		p.source.SetBarred(!p.mayTalk())
+	}
+	if p.listener != nil {
+		p.listener.SetDeaf(!p.mayHear())
+		p.listener.SetNoContent(!c.Content.CanReceive())
+	}
+	if !p.maySend() {
+		p.unpublish()
+	}
+	for _, r := range p.receivers {
+		r.gate(now)
+	}
+}
+
+// Become implements meeting.Peer.
+func (p *Peer) Become(attendeeID string, c meeting.Capabilities) {
 	p.bridge.do(func(now int64) {
-		p.capabilities = c
-		if p.closed {
-			return
+		if attendeeID != p.id {
+			p.unpublish() // what is published has the name of who publishes
+			p.id = attendeeID
+			p.base, _ = cutContent(attendeeID)
+			p.hearing.Exclude = p.own()
+			if p.source != nil && !p.closed {
+				p.source.SetID(p.id)
+			}
+			if p.listener != nil && !p.closed {
+				p.listener.SetExclude(p.hearing.Exclude)
+			}
 		}
-		if p.source != nil {
-			p.source.SetBarred(!p.mayTalk())
-		}
-		if p.listener != nil {
-			p.listener.SetDeaf(!p.mayHear())
-			p.listener.SetNoContent(!c.Content.CanReceive())
-		}
-		if !p.maySend() {
-			p.unpublish()
-		}
-		for _, r := range p.receivers {
-			r.gate(now)
-		}
+		p.setCapabilities(c, now)
 	})
 }
 

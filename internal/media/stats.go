@@ -12,10 +12,13 @@ type Stats struct {
 	Conferences, Peers int // open now
 	MalformedRTCP      uint64
 	Panics             uint64 // faults of ours that were caught
-	Audio              mixer.Stats
-	Video              sfu.Stats
-	Transport          *transport.Stats
-	Port               *udp.Stats
+	// Unasked counts packets of a payload type that was not negotiated, and video
+	// of those who may not send it.
+	Unasked   uint64
+	Audio     mixer.Stats
+	Video     sfu.Stats
+	Transport *transport.Stats
+	Port      *udp.Stats
 }
 
 // Stats returns the counters.
@@ -35,12 +38,13 @@ func (s *Server) Stats() Stats {
 func (b *Bridge) counts() Stats {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return Stats{Peers: len(b.peers), Audio: b.mixer.Stats(), Video: b.router.Stats()}
+	return Stats{Peers: len(b.peers), Unasked: b.unasked, Audio: b.mixer.Stats(), Video: b.router.Stats()}
 }
 
 // add sums what both have counted.
 func (s *Stats) add(o Stats) {
 	s.Peers += o.Peers
+	s.Unasked += o.Unasked
 	a, v := &s.Audio, &s.Video
 	a.Received += o.Audio.Received
 	a.Decodes += o.Audio.Decodes

@@ -54,5 +54,11 @@ func identify(r Reader, token Secret) (Identity, error) {
 	if !ok {
 		return Identity{}, errBadJoinToken
 	}
-	return Identity{Meeting: m, Attendee: a}, nil
+	who := Identity{Meeting: m, Attendee: a}
+	if m.PrimaryMeetingID != "" {
+		if who.Primary, ok = r.Meeting(m.PrimaryMeetingID); !ok {
+			return Identity{}, errBadJoinToken // a replica ends with its primary
+		}
+	}
+	return who, nil
 }

@@ -84,6 +84,10 @@ type Peer interface {
 	Negotiate(Offer) (Answer, error)
 	SetMuted(bool)
 	SetCapabilities(Capabilities)
+	// Become makes the connection that of another attendee, with its capabilities;
+	// whether it is a content share does not change. Video that it was sending
+	// ends, and begins again with its next offer; its audio goes on.
+	Become(attendeeID string, c Capabilities)
 	// Pause stops forwarding these received streams, Resume goes on with a key
 	// frame. Unknown ids are ignored.
 	Pause(streamIDs []uint32)

@@ -83,6 +83,17 @@ func (c Capability) CanReceive() bool { return c == SendReceive || c == Receive 
 // Capabilities is AttendeeCapabilities.
 type Capabilities struct{ Audio, Video, Content Capability }
 
+// ReceiveOnly is what is left of them without the right to send.
+func (c Capabilities) ReceiveOnly() Capabilities {
+	mute := func(c Capability) Capability {
+		if c.CanReceive() {
+			return Receive
+		}
+		return NoMedia
+	}
+	return Capabilities{Audio: mute(c.Audio), Video: mute(c.Video), Content: mute(c.Content)}
+}
+
 // DefaultCapabilities is what an attendee has when nothing else was asked for.
 var DefaultCapabilities = Capabilities{Audio: SendReceive, Video: SendReceive, Content: SendReceive}
 

@@ -79,6 +79,7 @@ type Page struct {
 type Identity struct {
 	Meeting  *Meeting
 	Attendee *Attendee
+	Primary  *Meeting // of the replica that Meeting is; nil when it is none
 }
 
 // NewService returns a Service over a Store.

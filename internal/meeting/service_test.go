@@ -506,6 +506,11 @@ func TestReplicas(t *testing.T) {
 		if n == 0 {
 			_, err = make("of a replica", r.ID)
 			wantCode(t, "a replica of a replica", err, meeting.CodeBadRequest)
+			listener := h.attendee(t, r.ID, "ann")
+			who, err := h.Authenticate(ctx, listener.JoinToken)
+			if err != nil || who.Meeting.ID != r.ID || who.Attendee.ID != listener.ID || who.Primary == nil || who.Primary.ID != primary.ID {
+				t.Errorf("the replica's attendee is %+v, %v", who, err)
+			}
 		}
 	}
 	_, err := make("r4", primary.ID)
@@ -514,6 +519,13 @@ func TestReplicas(t *testing.T) {
 	wantCode(t, "a replica of nothing", err, meeting.CodeBadRequest)
 	_, err = h.CreateMeeting(ctx, other, meeting.NewMeeting{ClientRequestToken: "x", PrimaryMeetingID: primary.ID})
 	wantCode(t, "a replica of somebody else's", err, meeting.CodeBadRequest)
+}
+
+func TestReceiveOnly(t *testing.T) {
+	got := meeting.Capabilities{Audio: meeting.SendReceive, Video: meeting.Send, Content: meeting.Receive}.ReceiveOnly()
+	if want := (meeting.Capabilities{Audio: meeting.Receive, Video: meeting.NoMedia, Content: meeting.Receive}); got != want {
+		t.Errorf("%v, not %v", got, want)
+	}
 }
 
 func TestEventsTellOfTheMeeting(t *testing.T) {

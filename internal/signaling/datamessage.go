@@ -95,12 +95,12 @@ func (m *messageStore) remember(p *participant) {
 	if m.receipts == nil {
 		m.receipts = map[string]receipt{}
 	}
-	m.receipts[p.id] = receipt{p.audioSession, p.confirmedNs}
+	m.receipts[p.ownID] = receipt{p.audioSession, p.confirmedNs}
 }
 
 // received is the other end of remember.
 func (m *messageStore) received(p *participant) int64 {
-	if r, ok := m.receipts[p.id]; ok && r.audioSession == p.audioSession {
+	if r, ok := m.receipts[p.ownID]; ok && r.audioSession == p.audioSession {
 		return r.upTo
 	}
 	return 0
@@ -132,7 +132,7 @@ func notInTopic(r rune) bool {
 // refused by itself.
 func (s *session) handleDataMessages(messages []*signalpb.SdkDataMessagePayload) {
 	var good, throttled []*signalpb.SdkDataMessagePayload
-	attendee := s.attendee.Load()
+	from, may := s.member.room.speaker(s.member)
 	count := func(outcome string) { s.srv.metrics.data.WithLabelValues(outcome).Inc() }
 	for _, m := range messages {
 		now := s.srv.now()
@@ -141,7 +141,11 @@ func (s *session) handleDataMessages(messages []*signalpb.SdkDataMessagePayload)
 			s.abuse("too many data messages")
 			return
 		}
-		if problem := badMessage(m); problem != "" {
+		problem := badMessage(m)
+		if !may {
+			problem = "an attendee of a replica sends no data messages unless it is promoted"
+		}
+		if problem != "" {
 			count("refused")
 			s.complain("data_message", problem)
 			continue
@@ -150,8 +154,8 @@ func (s *session) handleDataMessages(messages []*signalpb.SdkDataMessagePayload)
 		clean := &signalpb.SdkDataMessagePayload{
 			Topic:                m.Topic,
 			Data:                 m.Data,
-			SenderAttendeeId:     proto.String(s.id),
-			SenderExternalUserId: proto.String(attendee.ExternalUserID),
+			SenderAttendeeId:     proto.String(from.id),
+			SenderExternalUserId: proto.String(from.externalUserID),
 		}
 		if m.GetLifetimeMs() > 0 {
 			clean.LifetimeMs = proto.Uint32(min(m.GetLifetimeMs(), maxLifetime))
@@ -169,7 +173,7 @@ func (s *session) handleDataMessages(messages []*signalpb.SdkDataMessagePayload)
 		s.sendFrame(dataFrame(throttled))
 	}
 	if len(good) > 0 {
-		s.member.room.post(s.member, good)
+		s.member.room.post(s.member, from.id, good)
 	}
 }
 
@@ -180,12 +184,21 @@ func dataFrame(messages []*signalpb.SdkDataMessagePayload) *signalpb.SdkSignalFr
 	}
 }
 
-// post delivers messages to every base session but the sender's and keeps those
-// that have a lifetime.
-func (r *room) post(from *participant, messages []*signalpb.SdkDataMessagePayload) {
+// speaker is who sends by a connection now; may is false for the audience.
+func (r *room) speaker(p *participant) (who speaker, may bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if from.gone {
+	return speaker{p.id, p.attendee.ExternalUserID}, !p.hidden()
+}
+
+type speaker struct{ id, externalUserID string }
+
+// post delivers messages to every base session but the sender's, who sends them
+// as id, and keeps those that have a lifetime.
+func (r *room) post(from *participant, id string, messages []*signalpb.SdkDataMessagePayload) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if from.gone || from.id != id {
 		return
 	}
 	now := r.srv.now()
@@ -198,7 +211,7 @@ func (r *room) post(from *participant, messages []*signalpb.SdkDataMessagePayloa
 		}
 	}
 	data := encode(dataFrame(messages), now)
-	for _, p := range r.members {
+	for p := range r.everybody() {
 		if p.sess == nil || p.content || p.base == from.base {
 			continue
 		}

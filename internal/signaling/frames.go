@@ -190,13 +190,9 @@ func (s *session) handle(ctx context.Context, data []byte) {
 		}
 		s.handleDataMessages(f.DataMessage.GetMessages())
 	case signalpb.SdkSignalFrame_PRIMARY_MEETING_JOIN:
-		s.sendFrame(&signalpb.SdkSignalFrame{
-			Type:                  signalpb.SdkSignalFrame_PRIMARY_MEETING_JOIN_ACK.Enum(),
-			PrimaryMeetingJoinAck: &signalpb.SdkPrimaryMeetingJoinAckFrame{},
-			Error:                 envelopeError(statusForbidden, "this meeting is not a replica"),
-		})
+		s.handlePromote(ctx, f.GetPrimaryMeetingJoin())
 	case signalpb.SdkSignalFrame_PRIMARY_MEETING_LEAVE:
-		// Nobody is promoted, so there is nothing to undo and no answer to give.
+		s.member.room.demoteSelf(s.member)
 	default:
 		s.complain("unknown", fmt.Sprintf("frame of type %d is not one that clients send", f.GetType()))
 	}

@@ -28,6 +28,8 @@ func FuzzFrame(f *testing.F) {
 		{Type: signalpb.SdkSignalFrame_PAUSE.Enum(), Pause: &signalpb.SdkPauseResumeFrame{StreamIds: []uint32{1}}},
 		{Type: signalpb.SdkSignalFrame_REMOTE_VIDEO_UPDATE.Enum(), RemoteVideoUpdate: &signalpb.SdkRemoteVideoUpdateFrame{AddedOrUpdatedVideoSubscriptions: []*signalpb.SdkVideoSubscriptionConfiguration{{Mid: proto.String("2"), StreamId: proto.Uint32(1)}}}},
 		{Type: signalpb.SdkSignalFrame_PRIMARY_MEETING_JOIN.Enum(), PrimaryMeetingJoin: &signalpb.SdkPrimaryMeetingJoinFrame{}},
+		{Type: signalpb.SdkSignalFrame_PRIMARY_MEETING_JOIN.Enum(), PrimaryMeetingJoin: &signalpb.SdkPrimaryMeetingJoinFrame{Credentials: credentials("b")}},
+		{Type: signalpb.SdkSignalFrame_PRIMARY_MEETING_LEAVE.Enum(), PrimaryMeetingLeave: &signalpb.SdkPrimaryMeetingLeaveFrame{}},
 	} {
 		seed.TimestampMs = proto.Uint64(1)
 		data, err := proto.Marshal(seed)
@@ -40,39 +42,48 @@ func FuzzFrame(f *testing.F) {
 	f.Add(frameBytes(9, 0, nil), false)
 	f.Add([]byte{5, 8, 1, 16, 3, 50, 0}, false)
 	f.Fuzz(func(t *testing.T, data []byte, joined bool) {
-		// The room's own goroutine is not started: nothing is put off here.
-		srv := New(Config{Service: &fakeService{}, Conferences: &signaltest.Conferences{}, Relays: &signaltest.Relays{}, Logger: slog.New(slog.DiscardHandler)})
 		m := &meeting.Meeting{ID: meetingID, CreatedAt: time.Now()}
-		sess := &session{srv: srv}
-		near, far := net.Pipe()
-		defer func() { _, _ = near.Close(), far.Close() }()
-		sess.prepare(near)
-		sess.identify(meeting.Identity{Meeting: m, Attendee: &meeting.Attendee{ID: "id", MeetingID: meetingID, Capabilities: meeting.DefaultCapabilities}})
-		if joined {
-			sess.handle(t.Context(), frameBytes(1, 4, nil))
-		}
-		sess.handle(t.Context(), data)
-		sess.handle(t.Context(), data)
-		sess.endMu.Lock()
-		if sess.timer != nil {
-			sess.timer.Stop()
-		}
-		sess.endMu.Unlock()
-		for _, o := range sess.out.take(nil) {
-			var got signalpb.SdkSignalFrame
-			if o.code == 0 && (len(o.data) < 2 || proto.Unmarshal(o.data[1:], &got) != nil) {
-				t.Errorf("queued % x", o.data)
-			}
-		}
-		if sess.member != nil {
-			r := sess.member.room
-			r.mu.Lock()
-			r.abandoned = true
-			r.mu.Unlock()
-			r.wakeUp()
-			<-r.closed
-		}
+		known := &fakeService{ids: map[meeting.Secret]meeting.Identity{
+			"tok-b": {Meeting: m, Attendee: &meeting.Attendee{ID: "id-b", MeetingID: meetingID, Capabilities: meeting.DefaultCapabilities}},
+		}}
+		handleTwice(t, known, meeting.Identity{Meeting: m}, data, joined)
+		handleTwice(t, known, meeting.Identity{Meeting: &meeting.Meeting{ID: replicaID}, Primary: m}, data, joined)
 	})
+}
+
+// handleTwice has a session handle a message as an attendee of a meeting.
+func handleTwice(t *testing.T, known Service, who meeting.Identity, data []byte, joined bool) {
+	srv := New(Config{Service: known, Conferences: &signaltest.Conferences{}, Relays: &signaltest.Relays{}, Logger: slog.New(slog.DiscardHandler)})
+	sess := &session{srv: srv}
+	near, far := net.Pipe()
+	defer func() { _, _ = near.Close(), far.Close() }()
+	sess.prepare(near)
+	who.Attendee = &meeting.Attendee{ID: "id", MeetingID: who.Meeting.ID, Capabilities: meeting.DefaultCapabilities}
+	sess.identify(who)
+	if joined {
+		sess.handle(t.Context(), frameBytes(1, 4, nil))
+	}
+	sess.handle(t.Context(), data)
+	sess.handle(t.Context(), data)
+	sess.endMu.Lock()
+	if sess.timer != nil {
+		sess.timer.Stop()
+	}
+	sess.endMu.Unlock()
+	for _, o := range sess.out.take(nil) {
+		var got signalpb.SdkSignalFrame
+		if o.code == 0 && (len(o.data) < 2 || proto.Unmarshal(o.data[1:], &got) != nil) {
+			t.Errorf("queued % x", o.data)
+		}
+	}
+	if sess.member != nil {
+		r := sess.member.room
+		r.mu.Lock()
+		r.abandoned = true
+		r.mu.Unlock()
+		r.wakeUp()
+		<-r.closed
+	}
 }
 
 // FuzzInflate unpacks anything, with and without a dictionary.

@@ -25,7 +25,10 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-const meetingID = "11111111-2222-3333-4444-555555552713"
+const (
+	meetingID = "11111111-2222-3333-4444-555555552713"
+	replicaID = "66666666-2222-3333-4444-555555552713"
+)
 
 // fakeService knows tokens.
 type fakeService struct {
@@ -61,7 +64,11 @@ type recorder struct {
 func (r *recorder) Presence(p Presence) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.got = append(r.got, strings.TrimPrefix(string(p.Type), "chime:Attendee")+" "+p.Attendee.ID)
+	word := strings.TrimPrefix(string(p.Type), "chime:Attendee") + " " + p.Attendee.ID
+	if p.Meeting.ID == replicaID {
+		word += " of the replica"
+	}
+	r.got = append(r.got, word)
 }
 
 func (r *recorder) list() []string {
@@ -81,6 +88,7 @@ type world struct {
 	metrics *prometheus.Registry
 	http    *http.Client
 	meeting *meeting.Meeting
+	replica *meeting.Meeting // of meeting; "x" and "y" are its attendees
 	clients []*signaltest.Client
 }
 
@@ -121,7 +129,11 @@ func newWorld(t *testing.T) *world {
 		events:  &recorder{},
 		metrics: prometheus.NewRegistry(),
 		meeting: &meeting.Meeting{ID: meetingID, CreatedAt: time.Now().Add(-10 * time.Second)},
+		replica: &meeting.Meeting{ID: replicaID, PrimaryMeetingID: meetingID, CreatedAt: time.Now().Add(-5 * time.Second)},
 		svc:     &fakeService{ids: map[meeting.Secret]meeting.Identity{}},
+	}
+	for _, name := range []string{"x", "y"} {
+		w.addListener(name, meeting.DefaultCapabilities)
 	}
 	for _, name := range []string{"a", "b", "c", "d"} {
 		w.addAttendee(name, meeting.DefaultCapabilities)
@@ -140,6 +152,15 @@ func (w *world) addAttendee(name string, caps meeting.Capabilities) *meeting.Att
 	return a
 }
 
+// addListener adds an attendee of the replica.
+func (w *world) addListener(name string, caps meeting.Capabilities) *meeting.Attendee {
+	a := &meeting.Attendee{ID: "id-" + name, MeetingID: replicaID, ExternalUserID: "ext-" + name, Capabilities: caps}
+	w.svc.mu.Lock()
+	defer w.svc.mu.Unlock()
+	w.svc.ids[meeting.Secret("tok-"+name)] = meeting.Identity{Meeting: w.replica, Attendee: a, Primary: w.meeting}
+	return a
+}
+
 func (w *world) ctx() context.Context {
 	ctx, cancel := context.WithTimeout(w.t.Context(), 20*time.Second)
 	w.t.Cleanup(cancel)
@@ -150,7 +171,14 @@ func (w *world) ctx() context.Context {
 func (w *world) dial(name string, opt signaltest.Options) *signaltest.Client {
 	w.t.Helper()
 	opt.HTTPClient = w.http
-	c, err := signaltest.Dial(w.ctx(), "ws://belfry.test/control/"+meetingID, "tok-"+name, opt)
+	at := meetingID
+	base, _ := strings.CutSuffix(name, meeting.ContentSuffix)
+	w.svc.mu.Lock()
+	if id, ok := w.svc.ids[meeting.Secret("tok-"+base)]; ok {
+		at = id.Meeting.ID
+	}
+	w.svc.mu.Unlock()
+	c, err := signaltest.Dial(w.ctx(), "ws://belfry.test/control/"+at, "tok-"+name, opt)
 	if err != nil {
 		w.t.Fatalf("%s: %v", name, err)
 	}

@@ -18,6 +18,7 @@ type index struct {
 	sources []meeting.VideoSource
 	codecs  []meeting.VideoCodec
 	sending map[string]bool // attendees with video, for presence
+	frames  *indexes        // of the last refresh; what makes them untrue sets dirty
 }
 
 // SourcesChanged implements meeting.ConferenceEvents. Changes are gathered for a
@@ -46,12 +47,21 @@ func (r *room) refreshIndex() {
 	defer r.mu.Unlock()
 	r.index.sources, r.index.codecs = sources, codecs
 	r.recordVideo()
-	made := r.newIndexes()
-	for _, p := range r.members {
+	r.index.frames = r.newIndexes()
+	for p := range r.everybody() {
 		if p.sess != nil {
-			r.sendIndex(p, made)
+			r.sendIndex(p, r.index.frames)
 		}
 	}
+}
+
+// currentIndexes are the frames for one who comes between refreshes. The caller
+// holds mu.
+func (r *room) currentIndexes() *indexes {
+	if r.index.dirty || r.index.frames == nil {
+		return r.newIndexes()
+	}
+	return r.index.frames
 }
 
 // indexes are the INDEX frames of one moment. Receivers that may see the same
@@ -144,14 +154,14 @@ func encodeSource(v meeting.VideoSource, sender *participant) encodedSource {
 // sendIndex sends INDEX to one connection if it has news for it. The caller
 // holds mu.
 func (r *room) sendIndex(p *participant, made *indexes) {
-	caps := p.attendee.Capabilities
-	view := indexView{participants: uint32(made.present), atCapacity: !maySend(r.meeting, p.attendee, p.content)}
+	caps := p.rights()
+	view := indexView{participants: uint32(made.present), atCapacity: !p.maySend()}
 	if !p.content { // shares are watched by the base session
 		view.video, view.content = caps.Video.CanReceive(), caps.Content.CanReceive()
 		if made.senders[p.base] {
 			view.except = p.base
 		}
-		if p.shownID() == 0 {
+		if !p.hidden() && p.shownID() == 0 {
 			view.participants++ // an attendee counts itself from the start
 		}
 	}
@@ -216,9 +226,9 @@ func (x *indexes) encode(view indexView, codecs []meeting.VideoCodec, now time.T
 // must be in the roster first: until then it may be one too many.
 func (p *participant) mayShow() bool {
 	if p.content {
-		return p.shownID() != 0 && maySend(p.room.meeting, p.attendee, true)
+		return p.shownID() != 0 && p.maySend()
 	}
-	return maySend(p.room.meeting, p.attendee, false)
+	return p.maySend()
 }
 
 // recordVideo tells whose video has started or stopped.
@@ -268,7 +278,7 @@ func (r *room) sendBitrates() {
 		Type:     signalpb.SdkSignalFrame_BITRATES.Enum(),
 		Bitrates: &signalpb.SdkBitrateFrame{Bitrates: rates},
 	}, r.srv.now())
-	for _, p := range r.members {
+	for p := range r.everybody() {
 		if p.sess != nil && !p.content {
 			p.sess.send(data)
 		}

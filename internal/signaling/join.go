@@ -19,12 +19,12 @@ func (s *session) handleJoin(f *signalpb.SdkJoinFrame) {
 		s.complain("order", "JOIN a second time")
 		return
 	}
-	if s.content && !maySend(s.meeting, s.attendee.Load(), true) {
+	if s.content && s.primary == nil && !maySend(s.meeting, s.attendee.Load().Capabilities, true) {
 		s.srv.metrics.joins.WithLabelValues("forbidden").Inc()
 		s.joinRefused(statusForbidden, "this attendee may not share content")
 		return
 	}
-	r, err := s.srv.enter(s.meeting)
+	r, err := s.srv.enter(s.meeting, s.primary)
 	if err != nil {
 		s.srv.metrics.joins.WithLabelValues("unavailable").Inc()
 		s.log.Error("meeting cannot be opened", "error", err)
@@ -35,10 +35,10 @@ func (s *session) handleJoin(f *signalpb.SdkJoinFrame) {
 	s.deaf.Store(!heedsClose(f.GetClientDetails()))
 	p := &participant{
 		room:         r,
-		id:           s.id,
-		base:         s.attendeeID,
+		home:         s.meeting,
+		guest:        s.primary != nil,
+		ownID:        s.id,
 		content:      s.content,
-		attendee:     s.attendee.Load(),
 		audioSession: f.GetAudioSessionId(),
 		sess:         s,
 		mutes:        rate.NewLimiter(muteRate, muteBurst),
@@ -47,7 +47,7 @@ func (s *session) handleJoin(f *signalpb.SdkJoinFrame) {
 	s.srv.mu.Lock()
 	p.relay = s.srv.memory.needsRelay(s.id, p.audioSession, s.srv.now())
 	s.srv.mu.Unlock()
-	p.relay = p.relay || p.content && r.relays(p.base)
+	p.relay = p.relay || p.content && r.relays(s.attendeeID)
 	turn := s.srv.cfg.Relays.Credentials(s.id, s.addr, p.relay)
 	s.member = p
 	ack := &signalpb.SdkSignalFrame{
@@ -63,10 +63,16 @@ func (s *session) handleJoin(f *signalpb.SdkJoinFrame) {
 			WantsCompressedSdp:     proto.Bool(true),
 		},
 	}
-	r.join(p, encode(ack, s.srv.now()))
+	if !r.join(p, encode(ack, s.srv.now())) {
+		s.member = nil
+		s.srv.leaveEntrance(r)
+		s.srv.metrics.joins.WithLabelValues("forbidden").Inc()
+		s.joinRefused(statusForbidden, "an attendee of a replica shares content only while it is promoted and may")
+		return
+	}
 	s.srv.leaveEntrance(r)
 	// The right to share may have gone since it was looked at.
-	if s.content && !maySend(s.meeting, s.attendee.Load(), true) {
+	if s.content && s.primary == nil && !maySend(s.meeting, s.attendee.Load().Capabilities, true) {
 		s.end(statusForbidden, closeRefused, "this attendee may not share content any more")
 	}
 	// A deletion that came before the room knew this session has marked it.
@@ -114,9 +120,13 @@ func clip(s string) string {
 	return s
 }
 
-// enter returns the open room of a meeting, opening it when there is none. The
-// room stays until leaveEntrance.
-func (s *Server) enter(m *meeting.Meeting) (*room, error) {
+// enter returns the open room of a meeting, which for a replica is that of its
+// primary, opening it when there is none. The room stays until leaveEntrance.
+func (s *Server) enter(m, primary *meeting.Meeting) (*room, error) {
+	replica := ""
+	if primary != nil {
+		m, replica = primary, m.ID
+	}
 	for {
 		s.mu.Lock()
 		r := s.live[m.ID]
@@ -127,18 +137,36 @@ func (s *Server) enter(m *meeting.Meeting) (*room, error) {
 			r = newRoom(s, m, max(firstID(m.CreatedAt, now), left.nextID), left.messages)
 			r.entering = 1
 			s.live[m.ID] = r
+			s.know(replica, r)
 			s.rooms.Add(1)
 			s.mu.Unlock()
 			return r, r.open()
 		}
 		if !r.closing {
 			r.entering++
+			s.know(replica, r)
 			s.mu.Unlock()
 			<-r.opened
 			return r, r.openErr
 		}
 		s.mu.Unlock()
 		<-r.closed
+	}
+}
+
+// know notes by which replica a room is entered. The caller holds mu.
+func (s *Server) know(replica string, r *room) {
+	if replica != "" && s.replicas[replica] != r {
+		s.replicas[replica] = r
+		r.replicas = append(r.replicas, replica)
+	}
+}
+
+// forget takes out a room that is closed. The caller holds mu.
+func (s *Server) forget(r *room) {
+	delete(s.live, r.meeting.ID)
+	for _, id := range r.replicas {
+		delete(s.replicas, id)
 	}
 }
 

@@ -1,7 +1,9 @@
 package signaling
 
 import (
+	"iter"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -28,11 +30,13 @@ type room struct {
 	wake    chan struct{} // capacity 1
 
 	// Guarded by Server.mu.
-	entering int  // sessions between enter and leaveEntrance
-	closing  bool // not to be entered any more
+	entering int      // sessions between enter and leaveEntrance
+	closing  bool     // not to be entered any more
+	replicas []string // the replicas by which it was entered
 
 	mu        sync.Mutex
 	members   map[string]*participant // by full attendee id: the newest connection of each
+	audience  map[string]*participant // those of replicas, promoted or not, by their own full id
 	nextID    uint32
 	work      []func()
 	index     index
@@ -46,19 +50,27 @@ type room struct {
 // room. room.mu guards all but the first group.
 type participant struct {
 	room         *room
-	id           string // with content suffix
-	base         string // without
+	home         *meeting.Meeting // whose attendee opened the socket: the room's, or a replica of it
+	guest        bool             // it is a replica
+	ownID        string           // of who opened the socket, with content suffix
 	content      bool
 	audioSession uint64 // 0: the client did not say
 	native       bool
 	relay        bool // was offered a relay because going direct had failed
 
-	attendee    *meeting.Attendee
-	sess        *session // nil when the socket is gone
+	own         *meeting.Attendee // who opened the socket
+	attendee    *meeting.Attendee // who it is here: own, or who it was promoted to
+	id          string            // of attendee, with content suffix
+	base        string            // without
+	promoted    bool              // a guest that takes part; any other is hidden
+	informed    bool              // it has had the full roster
+	counted     bool              // a hidden one: its replica was told that it has joined
+	sess        *session          // nil when the socket is gone
 	socketLost  time.Time
 	peer        meeting.Peer
 	subscribed  bool
 	sendsAudio  bool
+	sendsVideo  bool      // its last offer announced a camera
 	connected   time.Time // ICE and DTLS
 	mediaClosed time.Time
 	muted       bool // as the client says
@@ -97,6 +109,7 @@ func newRoom(s *Server, m *meeting.Meeting, nextID uint32, messages *messageStor
 		closed:   make(chan struct{}),
 		wake:     make(chan struct{}, 1),
 		members:  map[string]*participant{},
+		audience: map[string]*participant{},
 		nextID:   nextID,
 		weak:     map[string]uint8{},
 		messages: messages,
@@ -111,7 +124,7 @@ func (r *room) open() error {
 	r.conf, r.openErr = r.srv.cfg.Conferences.OpenConference(spec, r)
 	if r.openErr != nil {
 		r.srv.mu.Lock()
-		delete(r.srv.live, r.meeting.ID)
+		r.srv.forget(r)
 		r.park()
 		r.srv.mu.Unlock()
 		close(r.opened)
@@ -191,20 +204,21 @@ func (r *room) catchUp() {
 func (r *room) tryClose() bool {
 	r.srv.mu.Lock()
 	r.mu.Lock()
-	idle := r.entering == 0 && (len(r.members) == 0 || r.abandoned) && len(r.work) == 0
+	idle := r.entering == 0 && (len(r.members)+len(r.audience) == 0 || r.abandoned) && len(r.work) == 0
 	if idle {
 		r.closing = true
 	}
-	members := r.members
+	var members []*participant // only of an abandoned room
 	if idle {
-		r.members = map[string]*participant{}
+		members = slices.Collect(r.everybody())
+		r.members, r.audience = map[string]*participant{}, map[string]*participant{}
 	}
 	r.mu.Unlock()
 	r.srv.mu.Unlock()
 	if !idle {
 		return false
 	}
-	for _, p := range members { // only of an abandoned room
+	for _, p := range members {
 		r.mu.Lock()
 		p.gone = true
 		peers := p.takePeers()
@@ -218,7 +232,7 @@ func (r *room) tryClose() bool {
 	r.srv.metrics.meetings.Dec()
 	r.log.Info("meeting closed")
 	r.srv.mu.Lock()
-	delete(r.srv.live, r.meeting.ID)
+	r.srv.forget(r)
 	r.park()
 	r.srv.mu.Unlock()
 	close(r.closed)
@@ -273,32 +287,85 @@ func (r *room) relays(attendeeID string) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	p := r.members[attendeeID]
+	if p == nil {
+		p = r.audience[attendeeID]
+	}
 	return p != nil && p.relay
 }
 
+// everybody is each connection in the room once. The caller holds mu and takes
+// nobody out meanwhile but the one at hand.
+func (r *room) everybody() iter.Seq[*participant] {
+	return func(yield func(*participant) bool) {
+		for _, p := range r.members {
+			if !yield(p) {
+				return
+			}
+		}
+		for _, p := range r.audience {
+			if r.members[p.id] != p && !yield(p) {
+				return
+			}
+		}
+	}
+}
+
 // join puts a connection into the room and sends what it starts with: the given
-// JOIN_ACK, INDEX and the data messages it has missed.
-func (r *room) join(p *participant, ack []byte) {
+// JOIN_ACK, INDEX and the data messages it has missed. It is false when it has no
+// place there: it is the content share of one who is not promoted.
+func (r *room) join(p *participant, ack []byte) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if old := r.members[p.id]; old != nil {
+	p.own = p.sess.attendee.Load() // what changes from here on, the room is told
+	p.id, p.base, p.attendee = p.ownID, p.own.ID, p.own
+	if p.guest && p.content && !r.shareAs(p) {
+		return false
+	}
+	switch old := r.bySocket(p); {
+	case old != nil:
 		r.replace(old, p)
+	case !p.hidden():
+		r.makeWay(p)
 	}
 	if !p.content {
 		r.record(p, meeting.EventAttendeeAuthorized, "")
 	}
-	r.members[p.id] = p
-	p.attendee = p.sess.attendee.Load() // what changes from here on, the room is told
+	r.add(p)
 	p.sess.joined.Store(true)
 	p.sess.send(ack)
-	r.sendIndex(p, r.newIndexes())
+	r.sendIndex(p, r.currentIndexes())
 	r.replay(p)
+	return true
+}
+
+// add puts a connection where it is found.
+func (r *room) add(p *participant) {
+	if p.guest {
+		r.audience[p.ownID] = p
+	}
+	if !p.hidden() {
+		r.members[p.id] = p
+	}
+}
+
+// bySocket is the connection that was opened by the same attendee, nil for none.
+func (r *room) bySocket(p *participant) *participant {
+	if p.guest {
+		return r.audience[p.ownID]
+	}
+	if old := r.members[p.id]; old != nil && !old.guest {
+		return old
+	}
+	return nil
 }
 
 // replace makes way for a new connection of an attendee that is here already.
 func (r *room) replace(old, p *participant) {
 	now := r.srv.now()
 	same := p.audioSession != 0 && p.audioSession == old.audioSession
+	if old.promoted && !old.content {
+		r.stepDown(old, false) // a client that comes back has demoted itself
+	}
 	old.gone = true
 	r.messages.remember(old)
 	switch {
@@ -317,6 +384,7 @@ func (r *room) replace(old, p *participant) {
 	}
 	old.peer, old.prev = nil, nil
 	p.muted, p.toldMuted = old.muted, old.toldMuted // until it says otherwise
+	p.counted = old.counted
 	if !same && p.prev != nil && p.prev.peer != nil {
 		r.later(p.prev.peer.Close)
 		p.prev.peer = nil
@@ -362,30 +430,46 @@ func (r *room) socketLost(p *participant, s *session) {
 	}
 	p.sess = nil
 	p.socketLost = r.srv.now()
-	if p.shownID() == 0 && p.peer == nil {
+	if p.promoted && !p.content {
+		r.stepDown(p, true) // its client has to be promoted again
+	}
+	if p.shownID() == 0 && !p.counted && p.peer == nil {
 		r.remove(p, false) // nobody has seen it
 	}
 }
 
-// removeAttendee takes out an attendee and its content share.
+// removeAttendee takes out an attendee and its content share. Who was promoted to
+// it goes back to the audience.
 func (r *room) removeAttendee(attendeeID string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if p := r.members[attendeeID]; p != nil && p.promoted {
+		r.demote(p)
+	}
 	for _, id := range []string{attendeeID + meeting.ContentSuffix, attendeeID} {
-		if p := r.members[id]; p != nil {
-			r.remove(p, false)
+		for _, p := range []*participant{r.members[id], r.audience[id]} {
+			if p != nil {
+				r.remove(p, false)
+			}
 		}
 	}
 }
 
-func (r *room) removeAll() {
+// removeMeeting takes out everybody who came by a meeting: by the room's own, or
+// by one replica of it.
+func (r *room) removeMeeting(meetingID string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for _, p := range r.members {
-		p.sess = nil // who has heard of the end need not hear who else goes
+	going := func(p *participant) bool { return meetingID == r.meeting.ID || p.home.ID == meetingID }
+	for p := range r.everybody() {
+		if going(p) {
+			p.sess = nil // who has heard of the end need not hear who else goes
+		}
 	}
-	for _, p := range r.members {
-		r.remove(p, false)
+	for p := range r.everybody() {
+		if going(p) {
+			r.remove(p, false)
+		}
 	}
 }
 
@@ -393,27 +477,41 @@ func (r *room) removeAll() {
 // saw it they see it leave. A base attendee takes its content share along. The
 // caller holds mu.
 func (r *room) remove(p *participant, dropped bool) {
-	if p.gone || r.members[p.id] != p {
+	if p.gone || r.members[p.id] != p && r.audience[p.ownID] != p {
 		return
+	}
+	if p.promoted && !p.content {
+		r.stepDown(p, dropped)
 	}
 	p.gone = true
 	r.messages.remember(p)
-	delete(r.members, p.id)
-	delete(r.weak, p.id)
+	if p.guest {
+		delete(r.audience, p.ownID)
+	}
 	for _, peer := range p.takePeers() {
 		r.later(peer.Close)
 	}
+	if p.hidden() {
+		if p.counted {
+			r.recordLeave(p, dropped)
+		}
+		r.wakeUp()
+		return
+	}
+	r.withdraw(p, dropped)
+}
+
+// withdraw takes a connection out of what others see. The caller holds mu.
+func (r *room) withdraw(p *participant, dropped bool) {
+	delete(r.members, p.id)
+	delete(r.weak, p.id)
 	if r.index.sending[p.id] {
 		delete(r.index.sending, p.id)
 		r.record(p, meeting.EventAttendeeVideoStopped, meeting.EventAttendeeContentVideoStopped)
 	}
 	if shown := p.shownID(); shown != 0 {
 		r.broadcastRoster(leaveEntry(shown, dropped))
-		if dropped {
-			r.record(p, meeting.EventAttendeeDropped, meeting.EventAttendeeContentDropped)
-		} else {
-			r.record(p, meeting.EventAttendeeLeft, meeting.EventAttendeeContentLeft)
-		}
+		r.recordLeave(p, dropped)
 	}
 	r.index.dirty = true
 	r.wakeUp()
@@ -439,15 +537,31 @@ func (r *room) endShare(p *participant, status uint32, code int, reason string, 
 // record tells of presence; which of the two types depends on whose it is. The
 // caller holds mu.
 func (r *room) record(p *participant, base, content meeting.EventType) {
-	kind := base
+	kind, home := base, r.meeting
 	if p.content {
 		kind = content
 	}
+	if p.hidden() {
+		home = p.home
+	}
+	r.tell(kind, home, p.attendee)
+}
+
+func (r *room) recordLeave(p *participant, dropped bool) {
+	if dropped {
+		r.record(p, meeting.EventAttendeeDropped, meeting.EventAttendeeContentDropped)
+	} else {
+		r.record(p, meeting.EventAttendeeLeft, meeting.EventAttendeeContentLeft)
+	}
+}
+
+// tell has the event of an attendee of a meeting recorded. The caller holds mu.
+func (r *room) tell(kind meeting.EventType, home *meeting.Meeting, a *meeting.Attendee) {
 	r.srv.metrics.presence.WithLabelValues(string(kind)).Inc()
 	if r.srv.cfg.Events == nil {
 		return
 	}
-	ev := Presence{Type: kind, At: r.srv.now(), Meeting: r.meeting, Attendee: p.attendee}
+	ev := Presence{Type: kind, At: r.srv.now(), Meeting: home, Attendee: a}
 	r.later(func() { r.srv.cfg.Events.Presence(ev) })
 }
 
@@ -458,12 +572,12 @@ func (r *room) tick() {
 	defer r.mu.Unlock()
 	now := r.srv.now()
 	r.messages.expire(now)
-	for _, p := range r.members {
+	for p := range r.everybody() {
 		if p.prev != nil && p.prev.peer != nil && now.Sub(p.prev.since) >= predecessorMedia {
 			r.later(p.prev.peer.Close)
 			p.prev.peer = nil
 		}
-		if !p.connected.IsZero() && p.streamID == 0 && now.Sub(p.connected) >= t.PresenceFallback {
+		if !p.connected.IsZero() && !p.informed && now.Sub(p.connected) >= t.PresenceFallback {
 			r.present(p)
 		}
 		r.tellMute(p, false)
@@ -477,7 +591,7 @@ func (r *room) tick() {
 			if now.Sub(alive) >= t.Grace || now.Sub(p.socketLost) >= t.MaxGrace {
 				r.remove(p, true)
 			}
-		case p.shownID() != 0 && now.Sub(p.lastHeard()) >= t.Grace:
+		case (p.shownID() != 0 || p.informed) && now.Sub(p.lastHeard()) >= t.Grace:
 			// Neither its media nor its signaling: its cable is cut.
 			p.sess.close(closeServerError, "nothing came for too long")
 			r.remove(p, true)
@@ -504,48 +618,71 @@ func (r *room) capabilitiesChanged(a *meeting.Attendee) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, id := range []string{a.ID, a.ID + meeting.ContentSuffix} {
-		p := r.members[id]
-		if p == nil {
-			continue
-		}
-		before := p.attendee.Capabilities
-		p.attendee = a
-		if before == a.Capabilities {
-			continue // something else has changed
-		}
-		if peer := p.peer; peer != nil {
-			r.later(func() { peer.SetCapabilities(a.Capabilities) })
-		}
-		if p.content && !a.Capabilities.Content.CanSend() {
-			if p.sess != nil {
-				p.sess.end(statusForbidden, closeRefused, "this attendee may not share content any more")
+		if p := r.audience[id]; p != nil {
+			p.own = a
+			if p.hidden() {
+				r.setAttendee(p, a)
 			}
-			r.remove(p, false)
-			continue
 		}
-		r.tellMute(p, true)
-		if !p.content && before.Video.CanSend() && !a.Capabilities.Video.CanSend() && p.sess != nil {
-			// The error may ride on any frame; this one says nothing else.
-			p.sess.sendFrame(&signalpb.SdkSignalFrame{
-				Type:          signalpb.SdkSignalFrame_AUDIO_METADATA.Enum(),
-				AudioMetadata: &signalpb.SdkAudioMetadataFrame{},
-				Error:         envelopeError(statusViewOnly, "this attendee may not send video any more"),
-			})
+		if p := r.members[id]; p != nil {
+			r.setAttendee(p, a)
 		}
-		r.index.dirty = true
 	}
 	r.wakeUp()
+}
+
+// setAttendee applies what an attendee is now to one connection of it. The caller
+// holds mu.
+func (r *room) setAttendee(p *participant, a *meeting.Attendee) {
+	before := p.rights()
+	p.attendee = a
+	now := p.rights()
+	if before == now {
+		return // something else has changed
+	}
+	if peer := p.peer; peer != nil {
+		r.later(func() { peer.SetCapabilities(now) })
+	}
+	if p.content && !now.Content.CanSend() {
+		if p.sess != nil {
+			p.sess.end(statusForbidden, closeRefused, "this attendee may not share content any more")
+		}
+		r.remove(p, false)
+		return
+	}
+	r.tellMute(p, true)
+	if !p.content && before.Video.CanSend() && !now.Video.CanSend() && p.sess != nil {
+		p.sess.sendFrame(viewOnly("this attendee may not send video any more"))
+	}
+	switch {
+	case !p.hidden():
+		r.index.dirty = true
+	case p.sess != nil:
+		r.sendIndex(p, r.currentIndexes())
+	}
+}
+
+// viewOnly takes a client's camera off. The error may ride on any frame; this one
+// says nothing else.
+func viewOnly(why string) *signalpb.SdkSignalFrame {
+	return &signalpb.SdkSignalFrame{
+		Type:          signalpb.SdkSignalFrame_AUDIO_METADATA.Enum(),
+		AudioMetadata: &signalpb.SdkAudioMetadataFrame{},
+		Error:         envelopeError(statusViewOnly, why),
+	}
 }
 
 func (r *room) info() RoomInfo {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	out := RoomInfo{MeetingID: r.meeting.ID}
-	for _, p := range r.members {
+	for p := range r.everybody() {
 		if p.sess != nil {
 			out.Sockets++
 		}
 		switch {
+		case p.hidden():
+			out.Audience++
 		case p.shownID() == 0:
 		case p.content:
 			out.Contents++

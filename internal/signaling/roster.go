@@ -1,6 +1,7 @@
 package signaling
 
 import (
+	"maps"
 	"slices"
 
 	"google.golang.org/protobuf/proto"
@@ -50,7 +51,7 @@ func (p *participant) shownID() uint32 {
 // seemsMuted is what others are told: who may not speak is muted. The sound of a
 // content share is content.
 func (p *participant) seemsMuted() bool {
-	caps := p.attendee.Capabilities
+	caps := p.rights()
 	if p.content {
 		return p.muted || !caps.Content.CanSend()
 	}
@@ -81,12 +82,12 @@ func rosterFrame(entries ...*signalpb.SdkAudioStreamIdInfo) *signalpb.SdkSignalF
 	}
 }
 
-// broadcast sends one frame to every connection that is present, which are those
-// that have had the full roster. The caller holds mu.
-func (r *room) broadcast(f *signalpb.SdkSignalFrame, except *participant) {
+// broadcast sends one frame to every connection that has had the full roster. The
+// caller holds mu.
+func (r *room) broadcast(f *signalpb.SdkSignalFrame) {
 	var data []byte
-	for _, p := range r.members {
-		if p == except || p.sess == nil || p.streamID == 0 {
+	for p := range r.everybody() {
+		if p.sess == nil || !p.informed {
 			continue
 		}
 		if data == nil {
@@ -97,15 +98,13 @@ func (r *room) broadcast(f *signalpb.SdkSignalFrame, except *participant) {
 }
 
 func (r *room) broadcastRoster(entries ...*signalpb.SdkAudioStreamIdInfo) {
-	r.broadcast(rosterFrame(entries...), nil)
+	r.broadcast(rosterFrame(entries...))
 }
 
-// present puts a connection into the roster: it gets the whole list, itself
-// included, and everybody else its entry. When it replaces another connection
-// of the attendee, its entry comes before the leave of the old one, which
-// clients then take for no leave at all. The caller holds mu.
+// present begins the stay of a connection whose media has come: it gets the whole
+// list, and everybody else its entry, unless it is hidden. The caller holds mu.
 func (r *room) present(p *participant) {
-	if p.gone || p.streamID != 0 {
+	if p.gone || p.informed {
 		return
 	}
 	if p.content && r.contentShares(p) >= maxContentShare {
@@ -116,6 +115,27 @@ func (r *room) present(p *participant) {
 		r.remove(p, false)
 		return
 	}
+	if p.guest && !p.content && !p.counted {
+		p.counted = true
+		r.tell(meeting.EventAttendeeJoined, p.home, p.own)
+	}
+	if !p.hidden() {
+		r.enterRoster(p)
+	}
+	p.informed = true
+	if p.sess != nil {
+		p.sess.sendFrame(rosterFrame(r.fullRoster()...))
+		if states := r.weakStates(); len(states) > 0 {
+			p.sess.sendFrame(metadataFrame(states))
+		}
+	}
+}
+
+// enterRoster puts a connection into the roster and tells everybody who has had
+// it. When it replaces another connection of the attendee, its entry comes before
+// the leave of the old one, which clients then take for no leave at all. The
+// caller holds mu.
+func (r *room) enterRoster(p *participant) {
 	prev := p.prev
 	p.streamID, p.prev = r.nextID, nil
 	p.toldMuted = p.seemsMuted()
@@ -129,13 +149,7 @@ func (r *room) present(p *participant) {
 	} else {
 		r.record(p, meeting.EventAttendeeJoined, meeting.EventAttendeeContentJoined)
 	}
-	r.broadcast(rosterFrame(entries...), p)
-	if p.sess != nil {
-		p.sess.sendFrame(rosterFrame(r.fullRoster()...))
-		if states := r.weakStates(); len(states) > 0 {
-			p.sess.sendFrame(metadataFrame(states))
-		}
-	}
+	r.broadcastRoster(entries...)
 	r.index.dirty = true
 	r.wakeUp()
 }
@@ -213,7 +227,7 @@ func (r *room) Levels(talking []meeting.AudioLevel) {
 	} else {
 		r.talking = true
 	}
-	r.broadcast(metadataFrame(states), nil)
+	r.broadcast(metadataFrame(states))
 }
 
 // SignalStrength implements meeting.ConferenceEvents.
@@ -223,9 +237,12 @@ func (r *room) SignalStrength(weak []meeting.SignalStrength) {
 	before := r.weak
 	r.weak = make(map[string]uint8, len(weak))
 	for _, w := range weak {
-		if w.Strength < strengthGood {
+		if w.Strength < strengthGood && r.members[w.AttendeeID] != nil {
 			r.weak[w.AttendeeID] = w.Strength
 		}
+	}
+	if maps.Equal(before, r.weak) {
+		return // one of the audience, of whom nobody knows
 	}
 	states := r.weakStates()
 	if len(states) == 0 {
@@ -237,7 +254,7 @@ func (r *room) SignalStrength(weak []meeting.SignalStrength) {
 		}
 	}
 	if len(states) > 0 {
-		r.broadcast(metadataFrame(states), nil)
+		r.broadcast(metadataFrame(states))
 	}
 }
 

@@ -29,6 +29,7 @@ type Server struct {
 	mu       sync.Mutex
 	stopping bool
 	live     map[string]*room                 // by meeting id
+	replicas map[string]*room                 // the primary's, by the id of a replica whose attendees entered it
 	sessions map[string]map[*session]struct{} // by meeting id, from the upgrade on
 	memory   memory
 	sources  map[netip.Prefix]int // sockets by client address
@@ -50,6 +51,7 @@ func New(cfg Config) *Server {
 		log:      cfg.Logger,
 		metrics:  newMetrics(cfg.Metrics),
 		live:     map[string]*room{},
+		replicas: map[string]*room{},
 		sessions: map[string]map[*session]struct{}{},
 		memory:   newMemory(),
 		sources:  map[netip.Prefix]int{},
@@ -255,7 +257,7 @@ func (s *Server) unregister(sess *session) {
 }
 
 // matching lists the sessions of a meeting that pass the filter, and the
-// meeting's room if it has one.
+// room that its attendees are in, if there is one.
 func (s *Server) matching(meetingID string, keep func(*session) bool) ([]*session, *room) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -265,12 +267,15 @@ func (s *Server) matching(meetingID string, keep func(*session) bool) ([]*sessio
 			out = append(out, sess)
 		}
 	}
+	if r := s.replicas[meetingID]; r != nil {
+		return out, r
+	}
 	return out, s.live[meetingID]
 }
 
 // AttendeeDeleted ends the sessions of an attendee, its content share included:
 // AUDIO_STATUS 411 to a client that has joined, close 4403 to one that has not.
-// It does not block.
+// Who was promoted to it is demoted. It does not block.
 func (s *Server) AttendeeDeleted(meetingID, attendeeID string) {
 	sessions, r := s.matching(meetingID, func(sess *session) bool { return sess.attendeeID == attendeeID })
 	for _, sess := range sessions {
@@ -293,7 +298,7 @@ func (s *Server) MeetingEnded(meetingID string) {
 		sess.end(statusEnded, closeEnded, "meeting ended")
 	}
 	if r != nil {
-		r.removeAll()
+		r.removeMeeting(meetingID)
 	}
 }
 

@@ -29,8 +29,9 @@ type session struct {
 	raw  net.Conn // under conn: closing it frees reader and writer at once
 
 	meeting    *meeting.Meeting
-	attendeeID string // without content suffix
-	id         string // with it
+	primary    *meeting.Meeting // of a replica
+	attendeeID string           // without content suffix
+	id         string           // with it
 	content    bool
 	attendee   atomic.Pointer[meeting.Attendee] // replaced when capabilities change
 	opened     time.Time
@@ -60,6 +61,7 @@ type session struct {
 	complaints *rate.Limiter
 	softData   *rate.Limiter
 	hardData   *rate.Limiter
+	promotions *rate.Limiter
 }
 
 func (s *session) begin(conn *websocket.Conn, raw net.Conn) {
@@ -80,6 +82,7 @@ func (s *session) prepare(raw net.Conn) {
 	s.bytes = rate.NewLimiter(4<<20, 32<<20)
 	s.subscribes = rate.NewLimiter(5, 20)
 	s.controls = rate.NewLimiter(50, 200)
+	s.promotions = rate.NewLimiter(2, 10)
 	s.complaints = rate.NewLimiter(1, 5)
 	s.softData = rate.NewLimiter(softRate, softBurst)
 	s.hardData = rate.NewLimiter(hardRate, hardBurst)
@@ -87,7 +90,7 @@ func (s *session) prepare(raw net.Conn) {
 }
 
 func (s *session) identify(id meeting.Identity) {
-	s.meeting = id.Meeting
+	s.meeting, s.primary = id.Meeting, id.Primary
 	s.attendeeID = id.Attendee.ID
 	s.id = id.Attendee.ID
 	if s.content {

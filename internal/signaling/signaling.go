@@ -43,7 +43,9 @@ type Events interface {
 
 // Presence is something an attendee did, named as the meeting event that tells
 // of it: authorized (at every join), joined, left, dropped, video started and
-// stopped, and all but the first of its content share.
+// stopped, and all but the first of its content share. An attendee of a replica
+// does as one of its Meeting what it does in the audience, and as the attendee of
+// the primary what it does while promoted.
 type Presence struct {
 	Type     meeting.EventType
 	At       time.Time
@@ -191,7 +193,8 @@ const (
 // RoomInfo sums up one live meeting.
 type RoomInfo struct {
 	MeetingID string
-	Sockets   int // joined, content shares included
+	Sockets   int // joined, content shares and the audience included
 	Attendees int // in the roster, without content shares
+	Audience  int // attendees of replicas who are not promoted
 	Contents  int // content shares in the roster
 }

@@ -67,18 +67,18 @@ func (s *session) negotiate(f *signalpb.SdkSubscribeFrame) (answer meeting.Answe
 	if err != nil {
 		return answer, false, err
 	}
-	may := maySend(s.meeting, s.attendee.Load(), s.content)
+	may := r.announced(s.member, len(offer.SendVideo) > 0)
 	answer, err = peer.Negotiate(offer)
 	return answer, len(offer.SendVideo) > 0 && !may, err
 }
 
-// maySend tells whether an attendee may send the video of its camera, or of its
-// content share: by its capabilities, and by the meeting's features.
-func maySend(m *meeting.Meeting, a *meeting.Attendee, content bool) bool {
-	if content {
-		return a.Capabilities.Content.CanSend() && m.Features.MaxContent() != meeting.Resolution{}
-	}
-	return a.Capabilities.Video.CanSend() && m.Features.MaxVideo() != meeting.Resolution{}
+// announced notes whether a connection wants to send video, and tells whether it
+// may.
+func (r *room) announced(p *participant, video bool) (may bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	p.sendsVideo = video
+	return p.maySend()
 }
 
 // offer reads the media part of a SUBSCRIBE.
@@ -170,7 +170,7 @@ func (r *room) peerFor(p *participant, offer meeting.Offer) (meeting.Peer, error
 	p.sendsAudio = sendsAudio(offer.SDP)
 	peer, tried, gone := p.peer, p.subscribed, p.gone
 	p.subscribed = true
-	spec := meeting.PeerSpec{AttendeeID: p.id, Muted: p.muted, Capabilities: p.attendee.Capabilities}
+	spec := meeting.PeerSpec{AttendeeID: p.id, Muted: p.muted, Capabilities: p.rights()}
 	r.mu.Unlock()
 	switch {
 	case gone:
@@ -182,7 +182,7 @@ func (r *room) peerFor(p *participant, offer meeting.Offer) (meeting.Peer, error
 		return nil, meeting.Errorf(meeting.CodeUnavailable, "the media connection is closed")
 	}
 	r.srv.mu.Lock()
-	r.srv.memory.tried(p.id, p.audioSession, p.relay, r.srv.now())
+	r.srv.memory.tried(p.ownID, p.audioSession, p.relay, r.srv.now())
 	r.srv.mu.Unlock()
 	peer, err := r.conf.Join(spec, p)
 	if err != nil {
@@ -196,8 +196,8 @@ func (r *room) peerFor(p *participant, offer meeting.Offer) (meeting.Peer, error
 	if !gone {
 		p.peer = peer
 	}
-	if caps := p.attendee.Capabilities; !gone && caps != spec.Capabilities {
-		r.later(func() { peer.SetCapabilities(caps) }) // in turn with later changes
+	if !gone && (p.id != spec.AttendeeID || p.rights() != spec.Capabilities) {
+		r.become(p) // in turn with later changes
 	}
 	muted := p.muted
 	r.mu.Unlock()
@@ -214,7 +214,7 @@ func (r *room) peerFor(p *participant, offer meeting.Offer) (meeting.Peer, error
 // MediaConnected implements meeting.PeerEvents.
 func (p *participant) MediaConnected() {
 	p.room.srv.mu.Lock()
-	p.room.srv.memory.connected(p.id, p.audioSession)
+	p.room.srv.memory.connected(p.ownID, p.audioSession)
 	p.room.srv.mu.Unlock()
 	p.room.mu.Lock()
 	defer p.room.mu.Unlock()

@@ -174,6 +174,12 @@ func (l *Listener) Configure(cfg ListenerConfig) {
 	l.cfg.AbsSendTimeID, l.cfg.TransportSeqID, l.cfg.NextTransportSeq = cfg.AbsSendTimeID, cfg.TransportSeqID, cfg.NextTransportSeq
 }
 
+// SetExclude changes which sources it must not hear.
+func (l *Listener) SetExclude(ids []string) {
+	l.cfg.Exclude = slices.Clone(ids)
+	l.m.dirty = true
+}
+
 // SetDeaf gives silence from now on, or ends that.
 func (l *Listener) SetDeaf(deaf bool) {
 	if l.cfg.Deaf != deaf {

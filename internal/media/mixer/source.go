@@ -286,6 +286,12 @@ func (s *Source) Configure(cfg SourceConfig) {
 	s.cfg.PayloadType, s.cfg.REDPayloadType, s.cfg.AudioLevelID = cfg.PayloadType, cfg.REDPayloadType, cfg.AudioLevelID
 }
 
+// SetID makes it another attendee's from now on.
+func (s *Source) SetID(id string) {
+	s.cfg.ID = id
+	s.m.dirty = true
+}
+
 // SetMuted takes the source out of what is heard, or back in, at once.
 func (s *Source) SetMuted(muted bool) {
 	s.cfg.Muted = muted

@@ -334,6 +334,26 @@ func (c *Client) Message(topic, data string, lifetimeMs uint32) error {
 	})
 }
 
+// Promote sends PRIMARY_MEETING_JOIN and waits for its answer.
+func (c *Client) Promote(ctx context.Context, credentials *signalpb.SdkMeetingSessionCredentials) (*Frame, error) {
+	err := c.Send(&Frame{
+		Type:               signalpb.SdkSignalFrame_PRIMARY_MEETING_JOIN.Enum(),
+		PrimaryMeetingJoin: &signalpb.SdkPrimaryMeetingJoinFrame{Credentials: credentials},
+	})
+	if err != nil {
+		return nil, err
+	}
+	return c.AwaitType(ctx, signalpb.SdkSignalFrame_PRIMARY_MEETING_JOIN_ACK)
+}
+
+// Demote sends PRIMARY_MEETING_LEAVE, which has no answer.
+func (c *Client) Demote() error {
+	return c.Send(&Frame{
+		Type:                signalpb.SdkSignalFrame_PRIMARY_MEETING_LEAVE.Enum(),
+		PrimaryMeetingLeave: &signalpb.SdkPrimaryMeetingLeaveFrame{},
+	})
+}
+
 // Leave sends LEAVE and waits for LEAVE_ACK.
 func (c *Client) Leave(ctx context.Context) error {
 	if err := c.Send(&Frame{Type: signalpb.SdkSignalFrame_LEAVE.Enum(), Leave: &signalpb.SdkLeaveFrame{}}); err != nil {

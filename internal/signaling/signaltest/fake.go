@@ -203,6 +203,14 @@ func (p *Peer) SetCapabilities(c meeting.Capabilities) {
 	p.mu.Unlock()
 }
 
+// Become implements meeting.Peer.
+func (p *Peer) Become(attendeeID string, c meeting.Capabilities) {
+	p.note("become %s %v", attendeeID, c)
+	p.mu.Lock()
+	p.caps = c
+	p.mu.Unlock()
+}
+
 // Pause implements meeting.Peer.
 func (p *Peer) Pause(ids []uint32) { p.note("pause %v", ids) }
 
