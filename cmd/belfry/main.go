@@ -20,11 +20,12 @@ import (
 
 const usage = `usage: belfry <command>
 
-  serve     run the server; belfry serve -h lists its settings
-  accounts  show or change what an account may use: requests, meetings, attendees ...
-  events    list the events that could not be delivered, or send them again
-  config    print every setting with its default, as a configuration file
-  version   print the version
+  serve          run the server; belfry serve -h lists its settings
+  accounts       show or change what an account may use: requests, meetings, attendees ...
+  events         list the events that could not be delivered, or send them again
+  client-events  show what browser clients reported of themselves
+  config         print every setting with its default, as a configuration file
+  version        print the version
 `
 
 func main() {
@@ -48,6 +49,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	}
 	if args[0] == "accounts" {
 		return accounts(ctx, args[1:], stdout, stderr)
+	}
+	if args[0] == "client-events" {
+		return clientEvents(ctx, args[1:], stdout, stderr)
 	}
 	if len(args) > 1 {
 		fmt.Fprintf(stderr, "belfry: %s takes no arguments, got %q\n%s", args[0], args[1], usage)

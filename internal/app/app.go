@@ -44,6 +44,7 @@ type Server struct {
 	key    keyPair
 	pageOn bool
 
+	archive  *ingest.Archive // nil when no client events are kept
 	registry *prometheus.Registry
 	health   observe.Health
 	listener net.Listener
@@ -116,6 +117,11 @@ func (s *Server) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	// It hears of a deletion before signaling tells the clients, whose last events it provokes.
+	clientEvents, err := s.startClientEvents(service, store)
+	if err != nil {
+		return err
+	}
 	// Started before signaling, so that signaling tells its clients first.
 	r := newRouter(s.logger)
 	s.started("requests", r.stop)
@@ -123,6 +129,7 @@ func (s *Server) start(ctx context.Context) error {
 	if err := s.startKeeper(ctx, store, service, seen); err != nil {
 		return err
 	}
+	r.ingest = clientEvents
 	if err := s.route(r, service, conferences, relays, sockets); err != nil {
 		return err
 	}
@@ -299,7 +306,7 @@ func (s *Server) route(r *router, service *meeting.Service, conferences *media.S
 	if err != nil {
 		return err
 	}
-	r.api, r.control, r.turn, r.ingest = front, sockets, relays.Control(service), ingest.New(service, s.registry)
+	r.api, r.control, r.turn = front, sockets, relays.Control(service)
 	r.share, r.view = screen.Share(service), screen.View(service)
 	r.health, r.metrics = &s.health, observe.MetricsHandler(s.registry)
 	if s.pageOn {

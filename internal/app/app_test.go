@@ -274,28 +274,6 @@ func TestPageIsOffInPublic(t *testing.T) {
 	}
 }
 
-// What a client reports last comes after its meeting ended, and is taken.
-func TestEventsAfterTheEnd(t *testing.T) {
-	s := start(t, settings(t), io.Discard)
-	id, _, token := populate(t, s)
-	if _, err := sdk(t, s).DeleteMeeting(t.Context(), &chimesdkmeetings.DeleteMeetingInput{MeetingId: &id}); err != nil {
-		t.Fatal(err)
-	}
-	req, err := http.NewRequest(http.MethodPost, s.URL()+"/v1/client-events", strings.NewReader(`{"events":[{"type":"Meet"}]}`))
-	if err != nil {
-		t.Fatal(err)
-	}
-	req.Header.Set("Authorization", "Bearer "+token.Reveal())
-	r, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Do(req)
-	if err != nil {
-		t.Fatal(err)
-	}
-	r.Body.Close()
-	if r.StatusCode != http.StatusOK {
-		t.Errorf("got %s", r.Status)
-	}
-}
-
 func TestHealthAndMetrics(t *testing.T) {
 	s := start(t, settings(t), io.Discard)
 	if got := get(t, s.URL()+"/healthz"); got != "OK\nok\n" {

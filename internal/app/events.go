@@ -33,6 +33,6 @@ func (s *Server) startEvents(ctx context.Context, store meeting.Store, service *
 		return fmt.Errorf("starting the delivery of events: %w", err)
 	}
 	s.started("events", n.Close)
-	s.startControl(deadLetterCommands(n), s.accountCommands(service))
+	s.startControl(deadLetterCommands(n), s.accountCommands(service), s.clientEventCommands)
 	return nil
 }

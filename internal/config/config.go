@@ -49,6 +49,11 @@ type Config struct {
 	EventWebhookSecret meeting.Secret `key:"event_webhook_secret" help:"key of the HMAC-SHA256 that signs what is posted to event_webhooks"`
 	LogLevel           string         `key:"log_level" help:"debug, info, warn or error"`
 	LogFormat          string         `key:"log_format" help:"text or json"`
+
+	ClientEvents         int           `key:"client_events" help:"how many events that browser clients report of themselves are kept of one meeting, the newest; 0: none"`
+	ClientEventsMiB      int           `key:"client_events_mib" help:"MiB of them that are kept of one meeting"`
+	ClientEventsTotalMiB int           `key:"client_events_total_mib" help:"MiB of them that are kept of all meetings; those that were silent for longest make room"`
+	ClientEventsAge      time.Duration `key:"client_events_age" help:"how long after a meeting's last event its events are kept"`
 }
 
 // Default is the configuration of a server that was told nothing.
@@ -79,6 +84,11 @@ func Default() Config {
 
 		MeetingIdleTimeout: 5 * time.Minute,
 		MeetingMaxDuration: 24 * time.Hour,
+
+		ClientEvents:         10_000,
+		ClientEventsMiB:      8,
+		ClientEventsTotalMiB: 256,
+		ClientEventsAge:      7 * 24 * time.Hour,
 	}
 }
 

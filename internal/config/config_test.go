@@ -62,6 +62,7 @@ func TestEverySettingHasFlagEnvironmentAndKey(t *testing.T) {
 		// Every way in is tried with a value that differs from the default.
 		value := map[string]string{
 			"public_url": "http://h", "account": "000000000001", "turn": "never", "page": "off", "region": "eu-west-1",
+			"client_events": "500", "client_events_mib": "2", "client_events_total_mib": "99",
 			"store_replicas": "3", "log_level": "debug", "log_format": "json", "event_aws": "on", "event_webhooks": "https://h/x",
 			"event_endpoints": "arn:aws:sqs:us-east-1:*=http://h:1", "media_advertise": "192.0.2.1,192.0.2.2",
 		}[s.key]
@@ -101,7 +102,7 @@ func TestEverySettingHasFlagEnvironmentAndKey(t *testing.T) {
 			if have := settings(&got)[i].text(); have != value {
 				t.Errorf("%s by %s: got %q, want %q", s.key, way, have, value)
 			}
-			if s.value.Kind() == reflect.Int && s.key != "store_replicas" { // they are the quotas, of the same names
+			if s.value.Kind() == reflect.Int && s.key != "store_replicas" && !strings.HasPrefix(s.key, "client_events") { // they are the quotas, of the same names
 				if k, err := meeting.FindQuota(s.key); err != nil || k.Of(got.Quotas()) != 7 {
 					t.Errorf("%s by %s: the quota is %d, error %v", s.key, way, k.Of(got.Quotas()), err)
 				}
@@ -164,6 +165,10 @@ func TestRefusals(t *testing.T) {
 		"twice":          {args: []string{"--config", write("listen: a:1\nlisten: b:1\n")}, want: "already defined"},
 		"bad webhook":    {args: []string{"--event-webhooks", "ftp://h"}, want: "event_webhooks"},
 		"open webhook":   {args: []string{"--event-webhooks", "http://h"}, want: "needs event_webhook_secret"},
+		"few events":     {args: []string{"--client-events", "499"}, want: "neither 0 nor between 500 and"},
+		"no room":        {args: []string{"--client-events-mib", "0"}, want: "client_events_mib: 0 is not between 1 and"},
+		"little room":    {args: []string{"--client-events-total-mib", "15"}, want: "less than two meetings may have"},
+		"no age":         {args: []string{"--client-events-age", "0s"}, want: "client_events_age: 0s is not a positive"},
 		"url with path":  {args: []string{"--public-url", "https://h/x"}, want: "without a path"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -77,7 +77,17 @@ func (c *Config) Validate() error {
 	if c.StoreReplicas < 1 || c.StoreReplicas > 5 {
 		return fmt.Errorf("store_replicas: %d is not between 1 and 5", c.StoreReplicas)
 	}
-	for key, d := range map[string]time.Duration{"turn_ttl": c.TURNTTL, "clock_skew": c.ClockSkew, "drop_after": c.DropAfter} {
+	if c.ClientEvents != 0 && c.ClientEvents < 500 || c.ClientEvents > 1_000_000 {
+		return fmt.Errorf("client_events: %d is neither 0 nor between 500 and 1000000", c.ClientEvents)
+	}
+	if c.ClientEventsMiB < 1 || c.ClientEventsMiB > 1024 {
+		return fmt.Errorf("client_events_mib: %d is not between 1 and 1024", c.ClientEventsMiB)
+	}
+	if c.ClientEventsTotalMiB < 2*c.ClientEventsMiB {
+		return fmt.Errorf("client_events_total_mib: %d is less than two meetings may have (client_events_mib is %d)", c.ClientEventsTotalMiB, c.ClientEventsMiB)
+	}
+	for key, d := range map[string]time.Duration{"turn_ttl": c.TURNTTL, "clock_skew": c.ClockSkew, "drop_after": c.DropAfter,
+		"client_events_age": c.ClientEventsAge} {
 		if d <= 0 {
 			return fmt.Errorf("%s: %s is not a positive duration", key, d)
 		}

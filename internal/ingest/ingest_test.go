@@ -13,21 +13,37 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
+	"go.uber.org/goleak"
 
 	"belfry/internal/meeting"
 )
 
-// departed has the form of a join token, and nobody has it.
-var departed = base64.RawStdEncoding.EncodeToString([]byte("00000000-0000-4000-8000-000000000000:00000000-0000-4000-8000-000000000001"))
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-type fakeAuth struct{}
+// tokenOf makes a join token that only its form speaks for.
+func tokenOf(n int) meeting.Secret {
+	return meeting.Secret(base64.RawStdEncoding.EncodeToString(fmt.Appendf(nil, "00000000-0000-4000-8000-%012d:00000000-0000-4000-8000-000000000001", n)))
+}
 
-func (fakeAuth) Authenticate(_ context.Context, token meeting.Secret) (meeting.Identity, error) {
-	switch token.Reveal() {
-	case "good":
-		return meeting.Identity{}, nil
+// idOf is the n-th of the ids of meetings or attendees.
+func idOf(n int) string { return fmt.Sprintf("10000000-0000-4000-8000-%012d", n) }
+
+// nobodys has the form of a join token, and nobody has it.
+var nobodys = tokenOf(0).Reveal()
+
+// fakeAuth knows the attendees by their tokens.
+type fakeAuth map[string]meeting.Identity
+
+func (f fakeAuth) Authenticate(_ context.Context, token meeting.Secret) (meeting.Identity, error) {
+	if who, ok := f[token.Reveal()]; ok {
+		return who, nil
 	}
 	return meeting.Identity{}, meeting.Errorf(meeting.CodeForbidden, "no")
+}
+
+// one knows attendee 7 of meeting 1 by a token.
+func one(token string) fakeAuth {
+	return fakeAuth{token: {Meeting: &meeting.Meeting{ID: idOf(1), ExternalMeetingID: "room 1"}, Attendee: &meeting.Attendee{ID: idOf(7), MeetingID: idOf(1)}}}
 }
 
 func TestPosts(t *testing.T) {
@@ -40,7 +56,7 @@ func TestPosts(t *testing.T) {
 		"header":       {"POST", "Bearer good", `{"metadata":{},` + events + `}`, 200, 1},
 		"beacon":       {"POST", "", `{"authorization":"good",` + events + `}`, 200, 1},
 		"content":      {"POST", "Bearer good#content", `{` + events + `}`, 200, 1},
-		"after end":    {"POST", "Bearer " + departed, `{` + events + `}`, 200, 0},
+		"after end":    {"POST", "Bearer " + nobodys, `{` + events + `}`, 200, 0},
 		"no token":     {"POST", "", `{` + events + `}`, 403, 0},
 		"bad token":    {"POST", "Bearer bad", `{` + events + `}`, 403, 0},
 		"not JSON":     {"POST", "Bearer good", `x`, 400, 0},
@@ -50,7 +66,7 @@ func TestPosts(t *testing.T) {
 		"wrong method": {"GET", "", "", 405, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
-			h := New(fakeAuth{}, prometheus.NewRegistry())
+			h := New(one("good"), nil, prometheus.NewRegistry())
 			r := httptest.NewRequest(test.method, "/v1/client-events", strings.NewReader(test.body))
 			if test.token != "" {
 				r.Header.Set("Authorization", test.token)
@@ -81,7 +97,7 @@ func TestPosts(t *testing.T) {
 }
 
 func TestNamesAreBounded(t *testing.T) {
-	h := New(fakeAuth{}, prometheus.NewRegistry())
+	h := New(one("good"), nil, prometheus.NewRegistry())
 	for i := range 10 * maxNames {
 		h.label(fmt.Sprintf("name%d", i))
 	}
@@ -93,7 +109,7 @@ func TestNamesAreBounded(t *testing.T) {
 // A body that does not come ends the request, not only its connection's patience.
 func TestSlowBody(t *testing.T) {
 	w := &deadlines{ResponseRecorder: httptest.NewRecorder()}
-	New(fakeAuth{}, prometheus.NewRegistry()).ServeHTTP(w, httptest.NewRequest("POST", "/v1/client-events", strings.NewReader("{}")))
+	New(one("good"), nil, prometheus.NewRegistry()).ServeHTTP(w, httptest.NewRequest("POST", "/v1/client-events", strings.NewReader("{}")))
 	if left := time.Until(w.read); left <= 0 || left > bodyTime {
 		t.Errorf("the body may take %v", left)
 	}

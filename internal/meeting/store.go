@@ -108,14 +108,15 @@ type Tx interface {
 // Commit is one atomic step, in the order of its writes.
 type Commit struct{ Changes []Change }
 
-// Change is one write; exactly one member is set.
+// Change is one write; exactly one member is set, but for Attendees.
 type Change struct {
 	MeetingPut      *Meeting
-	MeetingDeleted  *Meeting  // as it was
-	AttendeePut     *Attendee // a new one
-	AttendeeUpdated *Attendee // one that was there before, as it is now
-	AttendeeDeleted *Attendee // as it was; not repeated for the attendees of a deleted meeting
-	PresencePut     *Presence // a new one, or as it is now
-	PresenceDeleted *Presence // as it was; not repeated for those in a deleted meeting
+	MeetingDeleted  *Meeting    // as it was
+	Attendees       []*Attendee // beside MeetingDeleted: the attendees that it had, in creation order
+	AttendeePut     *Attendee   // a new one
+	AttendeeUpdated *Attendee   // one that was there before, as it is now
+	AttendeeDeleted *Attendee   // as it was; not repeated for the attendees of a deleted meeting
+	PresencePut     *Presence   // a new one, or as it is now
+	PresenceDeleted *Presence   // as it was; not repeated for those in a deleted meeting
 	Event           *Event
 }

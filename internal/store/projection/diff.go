@@ -13,7 +13,7 @@ func Diff(from, to *State) meeting.Commit {
 	add := func(ch meeting.Change) { c.Changes = append(c.Changes, ch) }
 	for id, r := range from.rooms {
 		if to.rooms[id] == nil {
-			add(meeting.Change{MeetingDeleted: r.meeting})
+			add(meeting.Change{MeetingDeleted: r.meeting, Attendees: r.people.list(0, r.people.len())})
 		}
 	}
 	for id, a := range from.people {

@@ -109,7 +109,7 @@ func (s *State) Apply(ops []Op) meeting.Commit {
 		case ch.MeetingPut != nil:
 			s.putMeeting(ch.MeetingPut)
 		case ch.MeetingDeleted != nil:
-			if ch.MeetingDeleted = s.deleteMeeting(ch.MeetingDeleted.ID); ch.MeetingDeleted == nil {
+			if ch.MeetingDeleted, ch.Attendees = s.deleteMeeting(ch.MeetingDeleted.ID); ch.MeetingDeleted == nil {
 				continue
 			}
 		case ch.AttendeePut != nil:
@@ -196,16 +196,15 @@ func dropFrom(in map[string]*index[meeting.Meeting], key string, seq uint64) {
 	}
 }
 
-func (s *State) deleteMeeting(id string) *meeting.Meeting {
+func (s *State) deleteMeeting(id string) (m *meeting.Meeting, gone []*meeting.Attendee) {
 	r := s.rooms[id]
 	if r == nil {
-		return nil
+		return nil, nil
 	}
-	m := r.meeting
-	r.people.each(0, func(_ uint64, a *meeting.Attendee) bool {
+	m, gone = r.meeting, r.people.list(0, r.people.len())
+	for _, a := range gone {
 		delete(s.people, a.ID)
-		return true
-	})
+	}
 	delete(s.rooms, id)
 	delete(s.tokens, tokenKey{m.Account, m.ClientRequestToken})
 	dropFrom(s.accounts, m.Account, m.Seq)
@@ -213,7 +212,7 @@ func (s *State) deleteMeeting(id string) *meeting.Meeting {
 	if j := s.journals[id]; j != nil && len(j.targets) == 0 {
 		delete(s.journals, id)
 	}
-	return m
+	return m, gone
 }
 
 func (s *State) putAttendee(a *meeting.Attendee) {

@@ -594,6 +594,7 @@ func testWatch(t *testing.T, o Opener) {
 	equal(t, "event", first[2].Event.Number, uint64(1))
 	equal(t, "attendee deleted, as it was", second[0].AttendeeDeleted.ExternalUserID, "user#2")
 	equal(t, "meeting deleted, as it was", second[1].MeetingDeleted.ClientRequestToken, "token-1")
+	equal(t, "who was in it", attendeeIDs(second[1].Attendees), []string{id('a', 1)})
 }
 
 func testWatchStops(t *testing.T, o Opener) {

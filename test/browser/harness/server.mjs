@@ -13,7 +13,7 @@ import {
 import { randomUUID } from 'node:crypto';
 
 const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '../../..');
-const binary = process.env.BELFRY_BINARY ?? path.join(root, 'bin/belfry');
+export const binary = process.env.BELFRY_BINARY ?? path.join(root, 'bin/belfry');
 
 const everything = { Audio: 'SendReceive', Video: 'SendReceive', Content: 'SendReceive' };
 
