@@ -249,6 +249,7 @@ func reachable(listen, advertised netip.AddrPort) netip.AddrPort {
 func (s *Server) startSignaling(service *meeting.Service, store meeting.Store, conferences *media.Server, relays *turn.Server, events signaling.Events) *signaling.Server {
 	sockets := signaling.New(signaling.Config{
 		Service: service, Conferences: conferences, Relays: relays, Events: events, Logger: s.logger, Metrics: s.registry,
+		Quotas: service.Quotas,
 		MeetingExists: func(ctx context.Context, id string) (exists bool) {
 			_ = store.View(ctx, func(r meeting.Reader) error {
 				_, exists = r.Meeting(id)

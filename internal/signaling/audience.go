@@ -212,7 +212,7 @@ func (r *room) stepDown(p *participant, dropped bool) {
 	showed := p.sendsVideo && p.maySend()
 	r.withdraw(p, dropped)
 	p.id, p.base, p.attendee, p.promoted = p.ownID, p.own.ID, p.own, false
-	p.streamID = 0
+	p.streamID, p.camera = 0, false
 	if p.prev != nil {
 		if p.prev.peer != nil {
 			r.later(p.prev.peer.Close)

@@ -11,15 +11,11 @@ import (
 	"belfry/internal/signaling/signalpb"
 )
 
-// Limits of data messages. Above the soft rate a message comes back to its
-// sender marked as throttled, above the hard one the session is closed.
+// Limits of data messages, other than how many there may be.
 const (
 	maxTopic    = 36
 	maxData     = 2048
 	maxLifetime = 300_000 // milliseconds; more is cut
-
-	softRate, softBurst = 100, 200
-	hardRate, hardBurst = 500, 10_000
 
 	maxStored      = 2048    // messages kept for one meeting
 	maxStoredBytes = 4 << 20 // and their size
@@ -133,10 +129,11 @@ func notInTopic(r rune) bool {
 func (s *session) handleDataMessages(messages []*signalpb.SdkDataMessagePayload) {
 	var good, throttled []*signalpb.SdkDataMessagePayload
 	from, may := s.member.room.speaker(s.member)
+	s.data.follow(s.srv.quotas(s.meeting.Account), s.frames, s.srv.now())
 	count := func(outcome string) { s.srv.metrics.data.WithLabelValues(outcome).Inc() }
 	for _, m := range messages {
 		now := s.srv.now()
-		if !s.hardData.AllowN(now, 1) {
+		if !s.data.hard.AllowN(now, 1) {
 			count("over_hard_limit")
 			s.abuse("too many data messages")
 			return
@@ -160,7 +157,7 @@ func (s *session) handleDataMessages(messages []*signalpb.SdkDataMessagePayload)
 		if m.GetLifetimeMs() > 0 {
 			clean.LifetimeMs = proto.Uint32(min(m.GetLifetimeMs(), maxLifetime))
 		}
-		if !s.softData.AllowN(now, 1) {
+		if !s.data.soft.AllowN(now, 1) {
 			count("throttled")
 			clean.IngestTimeNs = proto.Int64(0)
 			throttled = append(throttled, clean)

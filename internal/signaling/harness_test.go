@@ -89,6 +89,7 @@ type world struct {
 	http    *http.Client
 	meeting *meeting.Meeting
 	replica *meeting.Meeting // of meeting; "x" and "y" are its attendees
+	quotas  atomic.Pointer[meeting.Quotas]
 	clients []*signaltest.Client
 }
 
@@ -138,10 +139,19 @@ func newWorld(t *testing.T) *world {
 	for _, name := range []string{"a", "b", "c", "d"} {
 		w.addAttendee(name, meeting.DefaultCapabilities)
 	}
+	w.setQuotas(func(*meeting.Quotas) {})
 	w.srv = New(Config{
 		Service: w.svc, Conferences: w.confs, Relays: w.relays, Events: w.events, Metrics: w.metrics,
+		Quotas: func(string) meeting.Quotas { return *w.quotas.Load() },
 	})
 	return w
+}
+
+// setQuotas changes AWS's defaults.
+func (w *world) setQuotas(change func(*meeting.Quotas)) {
+	q := meeting.DefaultQuotas
+	change(&q)
+	w.quotas.Store(&q)
 }
 
 func (w *world) addAttendee(name string, caps meeting.Capabilities) *meeting.Attendee {

@@ -19,6 +19,7 @@ type index struct {
 	codecs  []meeting.VideoCodec
 	sending map[string]bool // attendees with video, for presence
 	frames  *indexes        // of the last refresh; what makes them untrue sets dirty
+	full    bool            // every place for a camera was taken at the last refresh
 }
 
 // SourcesChanged implements meeting.ConferenceEvents. Changes are gathered for a
@@ -48,6 +49,7 @@ func (r *room) refreshIndex() {
 	r.index.sources, r.index.codecs = sources, codecs
 	r.recordVideo()
 	r.index.frames = r.newIndexes()
+	r.index.full = r.index.frames.full
 	for p := range r.everybody() {
 		if p.sess != nil {
 			r.sendIndex(p, r.index.frames)
@@ -68,7 +70,8 @@ func (r *room) currentIndexes() *indexes {
 // share one, encoded once, and what is not the same for all, because nobody is
 // offered its own video, is put together from sources that are encoded once.
 type indexes struct {
-	present int // base attendees in the roster
+	present int  // base attendees in the roster
+	full    bool // every place for a camera is taken
 	sources []encodedSource
 	senders map[string]bool // who has one of them, by base attendee id
 	made    map[indexView]*encodedIndex
@@ -99,7 +102,7 @@ type encodedIndex struct {
 
 // newIndexes begins the frames of this moment. The caller holds mu.
 func (r *room) newIndexes() *indexes {
-	x := &indexes{senders: map[string]bool{}, made: map[indexView]*encodedIndex{}}
+	x := &indexes{full: r.camerasFull(), senders: map[string]bool{}, made: map[indexView]*encodedIndex{}}
 	for _, p := range r.members {
 		if !p.content && p.shownID() != 0 {
 			x.present++
@@ -156,6 +159,9 @@ func encodeSource(v meeting.VideoSource, sender *participant) encodedSource {
 func (r *room) sendIndex(p *participant, made *indexes) {
 	caps := p.rights()
 	view := indexView{participants: uint32(made.present), atCapacity: !p.maySend()}
+	if made.full && !p.content && !p.native && !p.hasCamera() { // native clients look at nothing else then
+		view.atCapacity = true
+	}
 	if !p.content { // shares are watched by the base session
 		view.video, view.content = caps.Video.CanReceive(), caps.Content.CanReceive()
 		if made.senders[p.base] {

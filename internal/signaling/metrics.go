@@ -17,6 +17,7 @@ type metrics struct {
 	cut        *prometheus.CounterVec
 	presence   *prometheus.CounterVec
 	data       *prometheus.CounterVec
+	quota      *prometheus.CounterVec
 	promotions *prometheus.CounterVec
 	subscribe  *prometheus.HistogramVec
 }
@@ -41,6 +42,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		presence:   counter("presence_total", "Changes of presence, by kind.", "kind"),
 		data:       counter("data_messages_total", "Data messages, by what became of them.", "outcome"),
 		promotions: counter("promotions_total", "Attempts of attendees of replicas to be promoted, by outcome.", "outcome"),
+		quota:      counter("over_quota_total", "Cameras and content shares refused because a meeting had enough, by quota.", "quota"),
 		subscribe: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Namespace: "belfry", Subsystem: "signaling", Name: "subscribe_seconds",
 			Help:    "Time to answer SUBSCRIBE, by outcome.",
@@ -48,7 +50,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		}, []string{"outcome"}),
 	}
 	if reg != nil {
-		reg.MustRegister(m.sockets, m.meetings, m.joins, m.frames, m.bad, m.closes, m.cut, m.presence, m.data, m.promotions, m.subscribe)
+		reg.MustRegister(m.sockets, m.meetings, m.joins, m.frames, m.bad, m.closes, m.cut, m.presence, m.data, m.quota, m.promotions, m.subscribe)
 	}
 	return m
 }

@@ -68,6 +68,7 @@ type participant struct {
 	sess        *session          // nil when the socket is gone
 	socketLost  time.Time
 	peer        meeting.Peer
+	camera      bool // has one of the meeting's places for video
 	subscribed  bool
 	sendsAudio  bool
 	sendsVideo  bool      // its last offer announced a camera
@@ -90,6 +91,7 @@ type participant struct {
 type predecessor struct {
 	streamID uint32
 	peer     meeting.Peer
+	camera   bool
 	since    time.Time
 }
 
@@ -370,7 +372,7 @@ func (r *room) replace(old, p *participant) {
 	r.messages.remember(old)
 	switch {
 	case old.streamID != 0:
-		p.prev = &predecessor{streamID: old.streamID, peer: old.peer, since: now}
+		p.prev = &predecessor{streamID: old.streamID, peer: old.peer, camera: old.hasCamera(), since: now}
 		if old.prev != nil && old.prev.peer != nil {
 			r.later(old.prev.peer.Close)
 		}
@@ -572,6 +574,9 @@ func (r *room) tick() {
 	defer r.mu.Unlock()
 	now := r.srv.now()
 	r.messages.expire(now)
+	if r.camerasFull() != r.index.full { // by the quota too
+		r.index.dirty = true
+	}
 	for p := range r.everybody() {
 		if p.prev != nil && p.prev.peer != nil && now.Sub(p.prev.since) >= predecessorMedia {
 			r.later(p.prev.peer.Close)
@@ -651,6 +656,9 @@ func (r *room) setAttendee(p *participant, a *meeting.Attendee) {
 		return
 	}
 	r.tellMute(p, true)
+	if !now.Video.CanSend() {
+		p.camera = false
+	}
 	if !p.content && before.Video.CanSend() && !now.Video.CanSend() && p.sess != nil {
 		p.sess.sendFrame(viewOnly("this attendee may not send video any more"))
 	}

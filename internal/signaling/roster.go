@@ -107,7 +107,7 @@ func (r *room) present(p *participant) {
 	if p.gone || p.informed {
 		return
 	}
-	if p.content && r.contentShares(p) >= maxContentShare {
+	if p.content && !r.mayShare(p) {
 		r.log.Info("content share refused", "attendee", p.id)
 		if p.sess != nil {
 			p.sess.end(statusConflict, closeReplaced, "too many content shares")

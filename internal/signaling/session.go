@@ -59,8 +59,7 @@ type session struct {
 	subscribes *rate.Limiter
 	controls   *rate.Limiter
 	complaints *rate.Limiter
-	softData   *rate.Limiter
-	hardData   *rate.Limiter
+	data       dataPace
 	promotions *rate.Limiter
 }
 
@@ -78,14 +77,12 @@ func (s *session) prepare(raw net.Conn) {
 	s.written = make(chan struct{})
 	s.gone = make(chan struct{})
 	s.opened = s.srv.now()
-	s.frames = rate.NewLimiter(600, 12_000)
+	s.frames = rate.NewLimiter(frameRate, frameBurst)
 	s.bytes = rate.NewLimiter(4<<20, 32<<20)
 	s.subscribes = rate.NewLimiter(5, 20)
 	s.controls = rate.NewLimiter(50, 200)
 	s.promotions = rate.NewLimiter(2, 10)
 	s.complaints = rate.NewLimiter(1, 5)
-	s.softData = rate.NewLimiter(softRate, softBurst)
-	s.hardData = rate.NewLimiter(hardRate, hardBurst)
 	s.seen()
 }
 

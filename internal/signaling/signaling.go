@@ -65,6 +65,11 @@ type Config struct {
 	// are known to be gone.
 	MeetingExists func(ctx context.Context, meetingID string) bool
 
+	// Quotas tells what an account may use now: Videos, ContentShares and the rate
+	// of data messages. It is called with locks held and must not block. nil: AWS's
+	// defaults.
+	Quotas func(account string) meeting.Quotas
+
 	Events  Events                // nil: presence is not recorded
 	Logger  *slog.Logger          // nil: no log
 	Metrics prometheus.Registerer // nil: no metrics
@@ -176,18 +181,17 @@ const (
 
 // Limits on what a client may make us hold or do.
 const (
-	maxFrame        = 512 << 10 // one WebSocket message
-	maxEarlyFrame   = 64 << 10  // one before JOIN
-	maxSmallFrame   = 128 << 10 // any frame but SUBSCRIBE
-	maxSDP          = 256 << 10
-	maxQueueBytes   = 4 << 20 // waiting for one client
-	maxSendStreams  = 16
-	maxLabel        = 64 // of a stream: it goes to everybody
-	maxReceive      = 256
-	maxSwitches     = 256 // layer switches in one frame
-	maxSockets      = 8   // sockets of one attendee, and as many of its content share
-	maxToken        = 1024
-	maxContentShare = 2 // per meeting
+	maxFrame       = 512 << 10 // one WebSocket message
+	maxEarlyFrame  = 64 << 10  // one before JOIN
+	maxSmallFrame  = 128 << 10 // any frame but SUBSCRIBE
+	maxSDP         = 256 << 10
+	maxQueueBytes  = 4 << 20 // waiting for one client
+	maxSendStreams = 16
+	maxLabel       = 64 // of a stream: it goes to everybody
+	maxReceive     = 256
+	maxSwitches    = 256 // layer switches in one frame
+	maxSockets     = 8   // sockets of one attendee, and as many of its content share
+	maxToken       = 1024
 )
 
 // RoomInfo sums up one live meeting.

@@ -20,7 +20,7 @@ func (s *session) handleSubscribe(_ context.Context, f *signalpb.SdkSubscribeFra
 		return
 	}
 	start := s.srv.now()
-	answer, viewOnly, err := s.negotiate(f)
+	answer, noVideo, err := s.negotiate(f)
 	outcome := "ok"
 	if err != nil {
 		outcome = string(meeting.CodeOf(err))
@@ -49,36 +49,37 @@ func (s *session) handleSubscribe(_ context.Context, f *signalpb.SdkSubscribeFra
 		ack.SdpAnswer = proto.String(answer.SDP)
 	}
 	out := &signalpb.SdkSignalFrame{Type: signalpb.SdkSignalFrame_SUBSCRIBE_ACK.Enum(), Suback: ack}
-	if viewOnly {
-		out.Error = envelopeError(statusViewOnly, "this attendee may not send video")
+	if noVideo != "" {
+		out.Error = envelopeError(statusViewOnly, noVideo)
 	}
 	s.sendFrame(out)
 }
 
-// negotiate takes the offer to the Peer. viewOnly says that the client wanted to
-// send video and may not.
-func (s *session) negotiate(f *signalpb.SdkSubscribeFrame) (answer meeting.Answer, viewOnly bool, err error) {
+// negotiate takes the offer to the Peer. noVideo says why the client, which
+// wanted to send video, may not.
+func (s *session) negotiate(f *signalpb.SdkSubscribeFrame) (answer meeting.Answer, noVideo string, err error) {
 	offer, err := s.offer(f)
 	if err != nil {
-		return answer, false, err
+		return answer, "", err
 	}
 	r := s.member.room
 	peer, err := r.peerFor(s.member, offer)
 	if err != nil {
-		return answer, false, err
+		return answer, "", err
 	}
-	may := r.announced(s.member, len(offer.SendVideo) > 0)
+	had, noVideo := r.announced(s.member, len(offer.SendVideo) > 0)
+	if noVideo != "" {
+		offer.SendVideo = nil
+	}
 	answer, err = peer.Negotiate(offer)
-	return answer, len(offer.SendVideo) > 0 && !may, err
-}
-
-// announced notes whether a connection wants to send video, and tells whether it
-// may.
-func (r *room) announced(p *participant, video bool) (may bool) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	p.sendsVideo = video
-	return p.maySend()
+	switch {
+	case s.content:
+	case err == nil:
+		r.setCamera(s.member, len(answer.Allocations) > 0)
+	case len(offer.SendVideo) > 0: // what was agreed before goes on
+		r.setCamera(s.member, had)
+	}
+	return answer, noVideo, err
 }
 
 // offer reads the media part of a SUBSCRIBE.
