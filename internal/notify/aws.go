@@ -3,14 +3,10 @@ package notify
 import (
 	"context"
 	"errors"
-	"fmt"
 	"strings"
 	"sync"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/service/sns"
-	"github.com/aws/aws-sdk-go-v2/service/sqs"
-	sqstypes "github.com/aws/aws-sdk-go-v2/service/sqs/types"
 
 	"belfry/internal/meeting"
 )
@@ -104,114 +100,3 @@ func (c *cache[K, V]) drop(k K) {
 }
 
 type place struct{ region, endpoint string }
-
-// queues sends to SQS queues.
-type queues struct {
-	aws     AWS
-	clients cache[place, *sqs.Client]
-	urls    cache[string, string] // by ARN
-}
-
-// Queues sends to SQS queues by their ARN: the body of a message is the
-// envelope. In a FIFO queue a meeting is a group, and the event's id tells
-// repetitions.
-func Queues(a AWS) Sender { return &queues{aws: a} }
-
-func (q *queues) Send(ctx context.Context, address string, m Message) error {
-	name, err := parseARN(meeting.TargetSQS, address)
-	if err != nil {
-		return err
-	}
-	endpoint, err := q.aws.endpointOf(ctx, meeting.TargetSQS, address)
-	if err != nil {
-		return err
-	}
-	at := place{name.region, endpoint}
-	client, ok := q.clients.get(at)
-	if !ok {
-		cfg, err := q.aws.config(ctx, name.region, endpoint)
-		if err != nil {
-			return err
-		}
-		client = sqs.NewFromConfig(cfg)
-		q.clients.put(at, client)
-	}
-	url, ok := q.urls.get(address)
-	if !ok {
-		if url, err = queueURL(ctx, client, name, endpoint); err != nil {
-			return fmt.Errorf("look up the queue: %w", err)
-		}
-		q.urls.put(address, url)
-	}
-	in := &sqs.SendMessageInput{QueueUrl: &url, MessageBody: aws.String(string(m.Body))}
-	if isFIFO(name.resource) {
-		in.MessageGroupId, in.MessageDeduplicationId = &m.Event.MeetingID, &m.Event.ID
-	}
-	if _, err = client.SendMessage(ctx, in); err != nil {
-		var gone *sqstypes.QueueDoesNotExist
-		if errors.As(err, &gone) {
-			q.urls.drop(address)
-		}
-		return fmt.Errorf("send to the queue: %w", err)
-	}
-	return nil
-}
-
-// queueURL asks for the URL, which is then used as it is: some servers compare
-// it letter by letter. A server that does not know the question gets what AWS
-// would answer.
-func queueURL(ctx context.Context, client *sqs.Client, name arn, endpoint string) (string, error) {
-	in := &sqs.GetQueueUrlInput{QueueName: &name.resource}
-	if name.account != "" {
-		in.QueueOwnerAWSAccountId = &name.account
-	}
-	out, err := client.GetQueueUrl(ctx, in)
-	var api interface{ ErrorCode() string }
-	switch {
-	case err == nil && out.QueueUrl != nil:
-		return *out.QueueUrl, nil
-	case endpoint != "" && errors.As(err, &api) && (api.ErrorCode() == "InvalidAction" || api.ErrorCode() == "UnknownOperationException"):
-		return strings.TrimSuffix(endpoint, "/") + "/" + name.account + "/" + name.resource, nil
-	case err == nil:
-		return "", errors.New("the answer has no URL")
-	}
-	return "", err
-}
-
-// topics sends to SNS topics.
-type topics struct {
-	aws     AWS
-	clients cache[place, *sns.Client]
-}
-
-// Topics sends to SNS topics by their ARN: the envelope is the Message.
-func Topics(a AWS) Sender { return &topics{aws: a} }
-
-func (t *topics) Send(ctx context.Context, address string, m Message) error {
-	name, err := parseARN(meeting.TargetSNS, address)
-	if err != nil {
-		return err
-	}
-	endpoint, err := t.aws.endpointOf(ctx, meeting.TargetSNS, address)
-	if err != nil {
-		return err
-	}
-	at := place{name.region, endpoint}
-	client, ok := t.clients.get(at)
-	if !ok {
-		cfg, err := t.aws.config(ctx, name.region, endpoint)
-		if err != nil {
-			return err
-		}
-		client = sns.NewFromConfig(cfg)
-		t.clients.put(at, client)
-	}
-	in := &sns.PublishInput{TopicArn: &address, Message: aws.String(string(m.Body))}
-	if isFIFO(name.resource) {
-		in.MessageGroupId, in.MessageDeduplicationId = &m.Event.MeetingID, &m.Event.ID
-	}
-	if _, err := client.Publish(ctx, in); err != nil {
-		return fmt.Errorf("publish to the topic: %w", err)
-	}
-	return nil
-}

@@ -207,6 +207,19 @@ func TestRequestsAreSigned(t *testing.T) {
 			seen = append(seen, "send "+text)
 			w.Header().Set("Content-Type", "application/x-amz-json-1.0")
 			io.WriteString(w, `{}`)
+		case strings.HasSuffix(r.Header.Get("X-Amz-Target"), ".SendMessageBatch"):
+			seen = append(seen, "send "+text)
+			w.Header().Set("Content-Type", "application/x-amz-json-1.0")
+			if strings.Contains(text, "small") {
+				w.WriteHeader(http.StatusBadRequest)
+				io.WriteString(w, `{"__type":"UnknownOperationException"}`)
+				break
+			}
+			io.WriteString(w, `{"Successful":[{"Id":"2"},{"Id":"7"}],"Failed":[{"Id":"0","Code":"Busy","SenderFault":false,"Message":"later"}]}`)
+		case strings.HasPrefix(text, "Action=PublishBatch"):
+			seen = append(seen, "publish "+text)
+			io.WriteString(w, `<PublishBatchResponse><PublishBatchResult><Failed><member><Id>1</Id><Code>Busy</Code></member></Failed>`+
+				`<Successful><member><Id>0</Id></member></Successful></PublishBatchResult></PublishBatchResponse>`)
 		default:
 			seen = append(seen, "publish "+text)
 			io.WriteString(w, `<PublishResponse><PublishResult><MessageId>1</MessageId></PublishResult></PublishResponse>`)
@@ -228,7 +241,35 @@ func TestRequestsAreSigned(t *testing.T) {
 	if err := function.Send(t.Context(), "arn:aws:lambda:eu-west-3:123456789012:function:f:live", m); err != nil {
 		t.Fatal(err)
 	}
-	same(t, "requests", seen, []string{
+	requests := seen
+	seen = nil
+	words := func(errs []error) (list []string) {
+		for _, err := range errs {
+			list = append(list, fmt.Sprint(err))
+		}
+		return list
+	}
+	three := []Message{m, {Event: meeting.Event{ID: "i2", MeetingID: "m2"}, Body: []byte(`2`)}, {Event: meeting.Event{ID: "i3", MeetingID: "m3"}, Body: []byte(`3`)}}
+	same(t, "of the batch", words(queue.SendBatch(t.Context(), "arn:aws:sqs:eu-west-3:123456789012:q.fifo", three)),
+		[]string{"one message of several was refused: Busy later", errUnanswered.Error(), "<nil>"})
+	same(t, "of the topic's batch", words(topic.SendBatch(t.Context(), "arn:aws:sns:eu-west-3:123456789012:t", three[:2])),
+		[]string{"<nil>", "one message of several was refused: Busy "})
+	same(t, "batches", seen[1:], []string{
+		`send {"Entries":[{"Id":"0","MessageBody":"{}","MessageDeduplicationId":"i","MessageGroupId":"m"},` +
+			`{"Id":"1","MessageBody":"2","MessageDeduplicationId":"i2","MessageGroupId":"m2"},` +
+			`{"Id":"2","MessageBody":"3","MessageDeduplicationId":"i3","MessageGroupId":"m3"}],"QueueUrl":"http://elsewhere.invalid/q"}`,
+		"publish Action=PublishBatch&PublishBatchRequestEntries.member.1.Id=0&PublishBatchRequestEntries.member.1.Message=%7B%7D&" +
+			"PublishBatchRequestEntries.member.2.Id=1&PublishBatchRequestEntries.member.2.Message=2&TopicArn=arn%3Aaws%3Asns%3Aeu-west-3%3A123456789012%3At&Version=2010-03-31",
+	})
+	// A server that knows no batches gets one by one, from then on at once.
+	seen = nil
+	for range 2 {
+		small := []Message{{Event: m.Event, Body: []byte("small")}, three[1]}
+		same(t, "without batches", words(queue.SendBatch(t.Context(), "arn:aws:sqs:eu-west-3:123456789012:q", small)), []string{"<nil>", "<nil>"})
+	}
+	same(t, "requests of a small server", len(seen), 5)
+
+	same(t, "requests", requests, []string{
 		`url {"QueueName":"q","QueueOwnerAWSAccountId":"123456789012"}`,
 		`send {"MessageBody":"{}","QueueUrl":"http://elsewhere.invalid/q"}`,
 		`send {"MessageBody":"{}","QueueUrl":"http://elsewhere.invalid/q"}`,
