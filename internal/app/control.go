@@ -7,22 +7,15 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/url"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"time"
-
-	"belfry/internal/notify"
 )
 
 // controlSocket is where a running server hears from its command line. Who may
 // open the data directory may use it.
 func controlSocket(dataDir string) string { return filepath.Join(dataDir, "control.sock") }
-
-// deadPage is how many dead letters are read at a time.
-const deadPage = 500
 
 // commands gives a part's commands to the mux of the control socket.
 type commands func(*http.ServeMux)
@@ -63,96 +56,6 @@ func (s *Server) startControl(parts ...commands) {
 		<-done
 		return err
 	})
-}
-
-func deadLetterCommands(events *notify.Notifier) commands {
-	return func(mux *http.ServeMux) {
-		mux.HandleFunc("GET /events/dead", func(w http.ResponseWriter, r *http.Request) { listDead(r.Context(), w, events) })
-		mux.HandleFunc("POST /events/replay", func(w http.ResponseWriter, r *http.Request) { replay(w, r, events) })
-	}
-}
-
-func listDead(ctx context.Context, w io.Writer, events *notify.Notifier) {
-	count := 0
-	for after := uint64(0); ; {
-		list, err := events.DeadLetters(ctx, after, deadPage)
-		if err != nil {
-			fmt.Fprintln(w, err)
-			return
-		}
-		for _, d := range list {
-			fmt.Fprintf(w, "%d  %s  %s  meeting %s event %d (%s)  %s  given up %s: %s\n", d.Seq, d.Event.At.Format(time.RFC3339), d.Event.Type,
-				d.Event.MeetingID, d.Event.Number, d.Event.ID, notify.Describe(d.Target), d.At.Format(time.RFC3339), d.Reason)
-			after = d.Seq
-			count++
-		}
-		if len(list) < deadPage {
-			fmt.Fprintf(w, "%d dead letters\n", count)
-			return
-		}
-	}
-}
-
-// replay sends those that were named, or all, oldest first.
-func replay(w http.ResponseWriter, r *http.Request, events *notify.Notifier) {
-	sent, failed := 0, 0
-	one := func(seq uint64) {
-		if err := events.Replay(r.Context(), seq); err != nil {
-			fmt.Fprintf(w, "%d: %v\n", seq, err)
-			failed++
-			return
-		}
-		sent++
-	}
-	query := r.URL.Query()
-	for _, text := range query["seq"] {
-		seq, err := strconv.ParseUint(text, 10, 64)
-		if err != nil {
-			fmt.Fprintf(w, "%q is not the number of a dead letter\n", text)
-			failed++
-			continue
-		}
-		one(seq)
-	}
-	if query.Has("all") {
-		for after := uint64(0); r.Context().Err() == nil; {
-			list, err := events.DeadLetters(r.Context(), after, deadPage)
-			if err != nil {
-				fmt.Fprintln(w, err)
-				return
-			}
-			for _, d := range list {
-				if r.Context().Err() == nil {
-					one(d.Seq)
-				}
-				after = d.Seq
-			}
-			if len(list) < deadPage {
-				break
-			}
-		}
-	}
-	fmt.Fprintf(w, "%d sent, %d not\n", sent, failed)
-}
-
-// DeadLetters has the server that runs on a data directory list its dead
-// letters.
-func DeadLetters(ctx context.Context, dataDir string, out io.Writer) error {
-	return ask(ctx, dataDir, http.MethodGet, "/events/dead", out)
-}
-
-// ReplayDeadLetters has it send dead letters again: those with these numbers, or
-// all when there is the word "all".
-func ReplayDeadLetters(ctx context.Context, dataDir string, which []string, out io.Writer) error {
-	query := url.Values{}
-	for _, one := range which {
-		if one == "all" {
-			query.Set("all", "")
-		} else {
-			query.Add("seq", one)
-		}
-	}
-	return ask(ctx, dataDir, http.MethodPost, "/events/replay?"+query.Encode(), out)
 }
 
 func ask(ctx context.Context, dataDir, method, path string, out io.Writer) error {

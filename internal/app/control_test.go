@@ -2,6 +2,8 @@ package app
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -20,8 +22,10 @@ import (
 // Dead letters are listed and replayed from outside the process of the server.
 func TestDeadLettersByCommand(t *testing.T) {
 	var refuse atomic.Bool
+	var posts atomic.Int32
 	refuse.Store(true)
 	hook := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		posts.Add(1)
 		if refuse.Load() {
 			w.WriteHeader(http.StatusTeapot)
 		}
@@ -29,7 +33,9 @@ func TestDeadLettersByCommand(t *testing.T) {
 	defer hook.Close()
 	store := memory.New()
 	err := store.Update(t.Context(), func(tx meeting.Tx) error {
-		for range 3 {
+		for range 5 {
+			tx.PutDeadLetter(meeting.DeadLetter{Target: meeting.Target{Kind: meeting.TargetSQS, Address: "arn:aws:sqs:us-east-1:1:gone"}, At: time.Now(),
+				Reason: "no such queue", Event: meeting.Event{ID: "other", Number: 1, Type: meeting.EventMeetingStarted, At: time.Now(), MeetingID: "m2"}})
 			tx.PutDeadLetter(meeting.DeadLetter{Target: meeting.Target{Kind: meeting.TargetWebhook, Address: hook.URL}, At: time.Now(),
 				Reason: "it was away", Event: meeting.Event{ID: "id", Number: 4, Type: meeting.EventMeetingEnded, At: time.Now(), MeetingID: "m"}})
 		}
@@ -62,29 +68,62 @@ func TestDeadLettersByCommand(t *testing.T) {
 		return out.String()
 	}
 	replay := func(which ...string) string {
-		return said(func(out *strings.Builder) error { return ReplayDeadLetters(context.Background(), dir, which, out) })
+		return said(func(out *strings.Builder) error {
+			return ReplayDeadLetters(context.Background(), dir, which, DeadLetterFilter{}, out)
+		})
 	}
-	list := said(func(out *strings.Builder) error { return DeadLetters(context.Background(), dir, out) })
-	if !strings.Contains(list, "3 dead letters\n") || strings.Count(list, "it was away") != 3 || !strings.Contains(list, "chime:MeetingEnded") {
+	hooks := DeadLetterFilter{Target: strings.TrimPrefix(hook.URL, "http://")}
+	listed := func(f DeadLetterFilter, asJSON bool) string {
+		return said(func(out *strings.Builder) error { return DeadLetters(context.Background(), dir, f, asJSON, out) })
+	}
+	list := listed(hooks, false)
+	if !strings.Contains(list, "5 dead letters\n") || strings.Count(list, "\n") != 6 || strings.Count(list, "it was away") != 5 || !strings.Contains(list, "chime:MeetingEnded") {
 		t.Errorf("the list is %q", list)
 	}
-	if got := replay("1", "9", "x"); got != "1: the webhook answered 418\n9: there is no such dead letter\n\"x\" is not the number of a dead letter\n0 sent, 3 not\n" {
+	for filter, want := range map[DeadLetterFilter]string{{}: "10", {MeetingID: "M2"}: "5", {Target: "sqs"}: "5", {Target: "sqs", MeetingID: "m"}: "0"} {
+		if got := listed(filter, false); !strings.HasSuffix(got, "\n"+want+" dead letters\n") && got != want+" dead letters\n" {
+			t.Errorf("listed by %+v: %q, want %s", filter, got, want)
+		}
+	}
+	for i, line := range strings.Split(strings.TrimSpace(listed(hooks, true)), "\n") {
+		var d deadLetterJSON
+		var event struct {
+			Detail struct{ EventType, MeetingID string }
+		}
+		if err := errors.Join(json.Unmarshal([]byte(line), &d), json.Unmarshal(d.Event, &event)); err != nil ||
+			d.Kind != "webhook" || d.Reason != "it was away" || event.Detail.EventType != "chime:MeetingEnded" || event.Detail.MeetingID != "m" {
+			t.Errorf("line %d: %v: %s", i+1, err, line)
+		}
+	}
+	// 1, 3, 5 … are of the queue, 2, 4, 6 … of the webhook.
+	if got := replay("2", "99", "x"); got != "2: the webhook answered 418\n99: there is no such dead letter\n\"x\" is not the number of a dead letter\n0 sent, 3 not\n" {
 		t.Errorf("replaying to one that refuses: %q", got)
 	}
+	posts.Store(0)
+	if got := said(func(out *strings.Builder) error {
+		return ReplayDeadLetters(context.Background(), dir, []string{"all"}, hooks, out)
+	}); !strings.HasSuffix(got, "nothing more is sent to webhook "+hooks.Target+" now\n0 sent, 5 not\n") || posts.Load() != 3 {
+		t.Errorf("replaying all to one that refuses, %d times: %q", posts.Load(), got)
+	}
 	refuse.Store(false)
-	if got := replay("2"); got != "1 sent, 0 not\n" {
+	if got := replay("4"); got != "1 sent, 0 not\n" {
 		t.Errorf("replaying one: %q", got)
 	}
-	if got := replay("all"); got != "2 sent, 0 not\n" {
+	if got := replay("all"); !strings.HasSuffix(got, "4 sent, 5 not\n") {
 		t.Errorf("replaying all: %q", got)
 	}
-	if list := said(func(out *strings.Builder) error { return DeadLetters(context.Background(), dir, out) }); list != "0 dead letters\n" {
+	if got := said(func(out *strings.Builder) error {
+		return DiscardDeadLetters(context.Background(), dir, []string{"all"}, DeadLetterFilter{MeetingID: "m2"}, out)
+	}); got != "5 forgotten\n" {
+		t.Errorf("discarding: %q", got)
+	}
+	if list := listed(DeadLetterFilter{}, false); list != "0 dead letters\n" {
 		t.Errorf("left: %q", list)
 	}
 	if err := s.Close(); err != nil {
 		t.Error(err)
 	}
-	if err := DeadLetters(context.Background(), dir, &strings.Builder{}); err == nil {
+	if err := DeadLetters(context.Background(), dir, DeadLetterFilter{}, false, &strings.Builder{}); err == nil {
 		t.Error("a server that ended answers")
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"belfry/internal/meeting"
 )
@@ -49,6 +50,26 @@ func (n *Notifier) Replay(ctx context.Context, seq uint64) error {
 	}
 	return nil
 }
+
+// Discard forgets dead letters, some thousand in a step. Those that are not there
+// are passed over.
+func (n *Notifier) Discard(ctx context.Context, seqs []uint64) error {
+	for chunk := range slices.Chunk(seqs, discardStep) {
+		err := n.cfg.Store.Update(ctx, func(tx meeting.Tx) error {
+			for _, seq := range chunk {
+				tx.DeleteDeadLetter(seq)
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// discardStep is how many dead letters one commit forgets.
+const discardStep = 1000
 
 // Describe names a target for the operator: by its ARN, or a webhook's host.
 func Describe(t meeting.Target) string {
