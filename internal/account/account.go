@@ -1,13 +1,18 @@
 // Package account knows the access keys: which secret signs for which account,
 // and what the bearer of a key may do. The front door looks a key up for every
-// request, so a Keyring answers from memory.
+// request, so a Keyring answers from memory. Book is the one of a server: keys
+// that it was given at its start, and keys in the store that are added, rotated,
+// disabled and removed while it runs. Memory is a plain one.
 package account
 
 import (
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"io"
+	"path"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -24,6 +29,9 @@ type Key struct {
 	ID      string         // access key id: 1–128 visible ASCII characters without slash and comma
 	Secret  meeting.Secret // secret access key
 	Account string         // 12 digits
+	// Name is what a person calls the key, "" for nothing: 1–64 of the characters
+	// of an IAM user's name, which it stands for in ARNs.
+	Name string
 
 	// SessionToken is what a temporary key must be presented with
 	// (X-Amz-Security-Token); "" for a key that lasts.
@@ -31,10 +39,11 @@ type Key struct {
 	// Expires is when a temporary key stops working; zero: never.
 	Expires time.Time
 
-	// Actions lists the operations that the key may call, such as
-	// "CreateMeeting"; nil: all of them.
+	// Actions lists the operations that the key may call, such as "CreateMeeting"
+	// or, with the wildcards of IAM, "Get*"; nil: all of them.
 	Actions []string
-	// Regions lists the regions that the key may sign for; nil: any.
+	// Regions lists the regions that the key may sign for, such as "us-east-1" or
+	// "eu-*"; nil: any.
 	Regions []string
 
 	// Unthrottled: the account's quota of requests does not count what the key
@@ -44,18 +53,52 @@ type Key struct {
 
 // MayCall reports whether the key may call the operation.
 func (k Key) MayCall(operation string) bool {
-	return k.Actions == nil || slices.Contains(k.Actions, operation)
+	return k.Actions == nil || slices.ContainsFunc(k.Actions, func(a string) bool { return matches(a, operation) })
 }
 
 // MaySignFor reports whether the key may be used in the region.
 func (k Key) MaySignFor(region string) bool {
-	return k.Regions == nil || slices.Contains(k.Regions, region)
+	return k.Regions == nil || slices.ContainsFunc(k.Regions, func(r string) bool { return matches(r, region) })
 }
 
+// User is the ARN of who signs with the key, as refusals name it.
+func (k Key) User() string {
+	name := k.Name
+	if name == "" {
+		name = k.ID
+	}
+	return "arn:aws:iam::" + k.Account + ":user/" + name
+}
+
+// matches compares as IAM does: without regard to case, * for any characters and
+// ? for one.
+func matches(pattern, s string) bool {
+	ok, err := path.Match(strings.ToLower(pattern), strings.ToLower(s))
+	return ok && err == nil
+}
+
+// ErrUnknownKey says that no key has the id that was looked for, or that the key
+// is disabled.
+var ErrUnknownKey = errors.New("there is no such access key")
+
 // Keyring finds the key with an access key id. It must be safe for concurrent
-// use and must not block. A key that is disabled is not found.
+// use and must not block. The error is ErrUnknownKey, or why it cannot be known
+// whether there is such a key.
 type Keyring interface {
-	Lookup(accessKeyID string) (Key, bool)
+	Lookup(accessKeyID string) (Key, error)
+}
+
+// check says what is wrong with a key that could never be used.
+func (k Key) check() error {
+	switch {
+	case !validID(k.ID):
+		return fmt.Errorf("access key id must be 1 to 128 visible ASCII characters without slash and comma, got %d bytes", len(k.ID))
+	case k.Secret == "":
+		return fmt.Errorf("access key %s has no secret", k.ID)
+	case !ValidAccount(k.Account):
+		return fmt.Errorf("access key %s: account %.20q is not 12 digits", k.ID, k.Account)
+	}
+	return nil
 }
 
 // Memory is a Keyring in a map. The zero value is empty and ready to use.
@@ -79,13 +122,8 @@ func NewMemory(keys ...Key) (*Memory, error) {
 // Put adds a key, or replaces the one with the same id. The error says what is
 // wrong with the key, never what its secret is.
 func (m *Memory) Put(k Key) error {
-	switch {
-	case !validID(k.ID):
-		return fmt.Errorf("access key id must be 1 to 128 visible ASCII characters without slash and comma, got %d bytes", len(k.ID))
-	case k.Secret == "":
-		return fmt.Errorf("access key %s has no secret", k.ID)
-	case !ValidAccount(k.Account):
-		return fmt.Errorf("access key %s: account %q is not 12 digits", k.ID, k.Account)
+	if err := k.check(); err != nil {
+		return err
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -104,11 +142,14 @@ func (m *Memory) Remove(accessKeyID string) {
 }
 
 // Lookup implements Keyring.
-func (m *Memory) Lookup(accessKeyID string) (Key, bool) {
+func (m *Memory) Lookup(accessKeyID string) (Key, error) {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
 	k, ok := m.keys[accessKeyID]
-	return k, ok
+	if !ok {
+		return Key{}, ErrUnknownKey
+	}
+	return k, nil
 }
 
 const (
@@ -120,21 +161,45 @@ const (
 // begins with AKIA (80 random bits) and a secret of 40 characters (240 random
 // bits). random is the source of randomness; nil: crypto/rand.
 func Generate(random io.Reader, account string) (Key, error) {
+	id, err := randomText(random, idAlphabet, 16)
+	if err != nil {
+		return Key{}, err
+	}
+	secret, err := randomText(random, secretAlphabet, 40)
+	if err != nil {
+		return Key{}, err
+	}
+	return Key{ID: "AKIA" + id, Secret: meeting.Secret(secret), Account: account}, nil
+}
+
+// generateSession is Generate for a temporary key: its id begins with ASIA, and it
+// has a token of 120 characters.
+func generateSession(random io.Reader, account string) (Key, error) {
+	k, err := Generate(random, account)
+	if err != nil {
+		return Key{}, err
+	}
+	token, err := randomText(random, secretAlphabet, 120)
+	if err != nil {
+		return Key{}, err
+	}
+	k.ID, k.SessionToken = "ASIA"+k.ID[4:], meeting.Secret(token)
+	return k, nil
+}
+
+// randomText needs an alphabet of 2, 4, 8 … characters.
+func randomText(random io.Reader, alphabet string, length int) (string, error) {
 	if random == nil {
 		random = rand.Reader
 	}
-	var seed [56]byte
-	if _, err := io.ReadFull(random, seed[:]); err != nil {
-		return Key{}, fmt.Errorf("generating an access key: %w", err)
+	text := make([]byte, length)
+	if _, err := io.ReadFull(random, text); err != nil {
+		return "", fmt.Errorf("generating an access key: %w", err)
 	}
-	id, secret := make([]byte, 16), make([]byte, 40)
-	for i := range id {
-		id[i] = idAlphabet[seed[i]%32]
+	for i := range text {
+		text[i] = alphabet[int(text[i])%len(alphabet)]
 	}
-	for i := range secret {
-		secret[i] = secretAlphabet[seed[16+i]%64]
-	}
-	return Key{ID: "AKIA" + string(id), Secret: meeting.Secret(secret), Account: account}, nil
+	return string(text), nil
 }
 
 // ValidAccount reports whether s has the form of an account id: 12 digits.

@@ -52,8 +52,8 @@ func TestMemory(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, ok := m.Lookup(k.ID); !ok || got.Secret != k.Secret {
-		t.Errorf("Lookup = %v, %v", got, ok)
+	if got, err := m.Lookup(k.ID); err != nil || got.Secret != k.Secret {
+		t.Errorf("Lookup = %v, %v", got, err)
 	}
 	k.Secret = "rotated"
 	if err := m.Put(k); err != nil {
@@ -63,11 +63,11 @@ func TestMemory(t *testing.T) {
 		t.Error("Put did not replace the key")
 	}
 	m.Remove(k.ID)
-	if _, ok := m.Lookup(k.ID); ok {
+	if _, err := m.Lookup(k.ID); !errors.Is(err, ErrUnknownKey) {
 		t.Error("found after Remove")
 	}
 	var zero Memory
-	if _, ok := zero.Lookup(k.ID); ok {
+	if _, err := zero.Lookup(k.ID); !errors.Is(err, ErrUnknownKey) {
 		t.Error("found in an empty keyring")
 	}
 }
@@ -99,6 +99,17 @@ func TestKeyPrintsNoSecret(t *testing.T) {
 func TestRights(t *testing.T) {
 	all := Key{}
 	some := Key{Actions: []string{"GetMeeting"}, Regions: []string{"us-east-1"}}
+	many := Key{Actions: []string{"Get*", "list?eetings"}, Regions: []string{"eu-*", "us-west-?"}}
+	for operation, may := range map[string]bool{"GetMeeting": true, "getattendee": true, "ListMeetings": true, "ListAttendees": false, "TargetMeeting": false} {
+		if many.MayCall(operation) != may {
+			t.Errorf("%s: %v", operation, !may)
+		}
+	}
+	for region, may := range map[string]bool{"eu-west-1": true, "us-west-2": true, "us-east-1": false, "us-west-22": false} {
+		if many.MaySignFor(region) != may {
+			t.Errorf("%s: %v", region, !may)
+		}
+	}
 	none := Key{Actions: []string{}, Regions: []string{}}
 	if !all.MayCall("DeleteMeeting") || !all.MaySignFor("eu-west-1") {
 		t.Error("a key without lists may do everything")

@@ -160,8 +160,8 @@ func (h *Handler) answer(c *call, r *http.Request) (status int, body any, err er
 	c.in = restjson.NewReader(members)
 	c.identity = identify(op, r, target.prefix, members, h.opt.DefaultAPI)
 
-	if !signer.Key.MayCall(op.name) || !signer.Key.MaySignFor(signer.Region) {
-		return 0, nil, c.denied(signer.AccessKeyID)
+	if !signer.Key.MayCall(op.name) {
+		return 0, nil, c.denied(signer.Key.User())
 	}
 	if err := h.admit(signer.Key, op.name); err != nil {
 		return 0, nil, err

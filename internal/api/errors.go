@@ -96,12 +96,12 @@ func (c *call) errorCode(code meeting.Code) string {
 }
 
 // denied is the answer to a key that may not call the operation.
-func (c *call) denied(accessKeyID string) error {
+func (c *call) denied(user string) error {
 	if c.identity.api == Chime2018 {
 		return meeting.Errorf(meeting.CodeForbidden, "AWS authorization failed")
 	}
-	return restjson.AccessDenied("User: arn:aws:iam::%s:user/%s is not authorized to perform: chime:%s on resource: %s",
-		c.account, accessKeyID, c.operation, c.resource())
+	return restjson.AccessDenied("User: %s is not authorized to perform: chime:%s on resource: %s",
+		user, c.operation, c.resource())
 }
 
 // resource is the ARN of what the request is about, for a refusal.

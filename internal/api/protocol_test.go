@@ -355,7 +355,7 @@ func TestPanic(t *testing.T) {
 
 func TestRightsOfAKey(t *testing.T) {
 	s := start(t, func(o *Options) {
-		some := account.Key{ID: "AKIDSOME", Secret: "some", Account: testKey.Account, Actions: []string{"GetMeeting"}}
+		some := account.Key{ID: "AKIDSOME", Secret: "some", Name: "some-one", Account: testKey.Account, Actions: []string{"GetMeeting"}}
 		far := account.Key{ID: "AKIDFAR", Secret: "far", Account: testKey.Account, Regions: []string{"eu-west-1"}}
 		keys, err := account.NewMemory(testKey, some, far)
 		if err != nil {
@@ -371,7 +371,9 @@ func TestRightsOfAKey(t *testing.T) {
 	s.refused(s.do(request{method: "DELETE", path: asC + "/meetings/" + room, key: some}), 403, "ForbiddenException", "AWS authorization failed")
 	s.refused(s.do(request{method: "DELETE", path: asM + "/meetings/" + room, key: some}), 403, "AccessDeniedException",
 		"is not authorized to perform: chime:DeleteMeeting on resource: arn:aws:chime:us-east-1:111122223333:meeting/"+room)
-	s.refused(s.do(request{method: "GET", path: asM + "/meetings/" + room, key: far}), 403, "AccessDeniedException", "chime:GetMeeting")
+	s.refused(s.do(request{method: "GET", path: asM + "/meetings/" + room, key: far}), 403, "InvalidSignatureException", "Credential should be scoped to a valid region, not 'us-east-1'.")
+	s.refused(s.do(request{method: "GET", path: asM + "/meetings/" + room + "/attendees", key: some}), 403, "AccessDeniedException",
+		"User: arn:aws:iam::111122223333:user/some-one is not authorized")
 	if a := s.do(request{method: "GET", path: "/meetings/" + room}); a.status != 200 {
 		t.Errorf("a refused delete deleted: %d", a.status)
 	}

@@ -37,10 +37,11 @@ var allowed = map[string][]string{
 	"internal/observe":            {},
 	"internal/page":               {"internal/meeting"},
 	"internal/screen":             {"internal/meeting"},
+	"internal/seal":               {},
 	"internal/signaling":          {"internal/meeting", "internal/signaling/signalpb"},
 	"internal/signaling/signalpb": {},
 	"internal/sigv4":              {"internal/account", "internal/meeting"},
-	"internal/store/...":          {"internal/meeting", "internal/store/..."},
+	"internal/store/...":          {"internal/meeting", "internal/seal", "internal/store/..."},
 	"internal/turn":               {"internal/meeting"},
 }
 

@@ -12,8 +12,10 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -34,7 +36,7 @@ const (
 )
 
 // Lookup finds the access key with an id; account.Keyring's method is one.
-type Lookup func(accessKeyID string) (account.Key, bool)
+type Lookup func(accessKeyID string) (account.Key, error)
 
 // Verifier holds what may be set about verification. The zero value applies
 // the defaults.
@@ -65,7 +67,7 @@ type Result struct {
 
 // Verify proves that the request was signed with a key that keys knows. body is
 // the whole body as it was read; r.RequestURI and r.Host must be as they came.
-// The error is always an *Error.
+// The error is an *Error, or the one by which keys could not look.
 func (v Verifier) Verify(r *http.Request, body []byte, keys Lookup, now time.Time) (Result, error) {
 	claim, err := v.Claim(r, keys, now)
 	if err != nil {
@@ -86,7 +88,7 @@ type Claim struct {
 
 // Claim is the first half of Verify, for a caller that wants to spend nothing
 // on the body of a request that is refused anyway. It proves nothing: anyone
-// may claim. The error is always an *Error.
+// may claim. The error is that of Verify.
 func (v Verifier) Claim(r *http.Request, keys Lookup, now time.Time) (*Claim, error) {
 	path, query := RequestTarget(r)
 	params := parseQuery(query)
@@ -94,15 +96,18 @@ func (v Verifier) Claim(r *http.Request, keys Lookup, now time.Time) (*Claim, er
 	if err != nil {
 		return nil, err
 	}
-	key, ok := keys(sig.accessKeyID)
-	if !ok || !equal(key.SessionToken.Reveal(), sig.sessionToken) {
+	key, err := keys(sig.accessKeyID)
+	if err != nil && !errors.Is(err, account.ErrUnknownKey) {
+		return nil, fmt.Errorf("looking an access key up: %w", err)
+	}
+	if err != nil || !equal(key.SessionToken.Reveal(), sig.sessionToken) {
 		return nil, unrecognized()
 	}
 	if !key.Expires.IsZero() && !now.Before(key.Expires) {
 		return nil, &Error{Name: "ExpiredTokenException", Status: http.StatusForbidden,
 			Message: "The security token included in the request is expired"}
 	}
-	if err := v.checkScope(sig); err != nil {
+	if err := v.checkScope(sig, key); err != nil {
 		return nil, err
 	}
 	if err := v.checkDate(sig, now); err != nil {
@@ -144,7 +149,7 @@ func (c *Claim) Prove(body []byte) (Result, error) {
 	}, nil
 }
 
-func (v Verifier) checkScope(sig *signature) error {
+func (v Verifier) checkScope(sig *signature, key account.Key) error {
 	if sig.terminator != terminator {
 		return invalid("Credential should be scoped with a valid terminator: '%s', not '%s'.", terminator, clip(sig.terminator))
 	}
@@ -155,7 +160,7 @@ func (v Verifier) checkScope(sig *signature) error {
 	if !strings.EqualFold(sig.service, service) {
 		return invalid("Credential should be scoped to correct service: '%s'.", service)
 	}
-	if !validRegion(sig.region) || v.Regions != nil && !contains(v.Regions, sig.region) {
+	if !validRegion(sig.region) || v.Regions != nil && !slices.Contains(v.Regions, sig.region) || !key.MaySignFor(sig.region) {
 		return invalid("Credential should be scoped to a valid region, not '%s'. ", clip(sig.region))
 	}
 	if day := sig.date.Format("20060102"); day != sig.day {
@@ -218,15 +223,6 @@ func mac(key []byte, message string) []byte {
 
 // equal compares in a time that does not depend on where the strings differ.
 func equal(a, b string) bool { return subtle.ConstantTimeCompare([]byte(a), []byte(b)) == 1 }
-
-func contains(list []string, s string) bool {
-	for _, x := range list {
-		if x == s {
-			return true
-		}
-	}
-	return false
-}
 
 // validRegion reports whether s has the form of a region: it becomes part of
 // ARNs, so nothing else may pass.

@@ -31,13 +31,13 @@ var now = time.Date(2026, 1, 5, 10, 15, 0, 0, time.UTC)
 var testKey = account.Key{ID: "AKIDEXAMPLEEXAMPLE00", Secret: "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY", Account: "111122223333"}
 
 func ring(keys ...account.Key) Lookup {
-	return func(id string) (account.Key, bool) {
+	return func(id string) (account.Key, error) {
 		for _, k := range keys {
 			if k.ID == id {
-				return k, true
+				return k, nil
 			}
 		}
-		return account.Key{}, false
+		return account.Key{}, account.ErrUnknownKey
 	}
 }
 
@@ -214,6 +214,8 @@ func TestRefusals(t *testing.T) {
 	const body = `{"ClientRequestToken":"room-42"}`
 	session := testKey
 	session.SessionToken = "token"
+	far := testKey
+	far.Regions = []string{"eu-*"}
 	expired := session
 	expired.Expires = now
 
@@ -264,6 +266,7 @@ func TestRefusals(t *testing.T) {
 			want: "InvalidSignatureException", says: "valid region, not 'us_east:1'"},
 		{name: "region refused", verify: Verifier{Regions: []string{"eu-west-1"}},
 			want: "InvalidSignatureException", says: "valid region, not 'us-east-1'"},
+		{name: "region that the key is not for", key: far, want: "InvalidSignatureException", says: "valid region, not 'us-east-1'"},
 		{name: "scope of another day", change: replace("Authorization", "20260105", "20260104"),
 			want: "InvalidSignatureException", says: "Date in Credential scope does not match"},
 		{name: "too old", at: now.Add(-16 * time.Minute), want: "InvalidSignatureException", says: "Signature expired: 20260105T095900Z is now earlier than 20260105T100000Z (20260105T101500Z - 15 min.)"},
@@ -490,4 +493,16 @@ func FuzzVerify(f *testing.F) {
 			t.Fatalf("verified %q with %q", target, authorization)
 		}
 	})
+}
+
+// When it cannot be known whether there is such a key, that is no refusal.
+func TestKeysThatCannotBeLookedUp(t *testing.T) {
+	r := outgoing(t, "GET", "http://h/meetings", "")
+	signV2(t, r, "", testKey, "chime", "us-east-1", now)
+	broken := errors.New("the store is away")
+	_, err := Verifier{}.Verify(received(t, r, ""), nil, func(string) (account.Key, error) { return account.Key{}, broken }, now)
+	var refusal *Error
+	if !errors.Is(err, broken) || errors.As(err, &refusal) {
+		t.Errorf("err = %v", err)
+	}
 }

@@ -63,11 +63,12 @@ func TestStore(t *testing.T) {
 	})
 }
 
-// TestStoreWithSnapshots is the suite with a snapshot after every few commits.
+// TestStoreWithSnapshots is the suite with a snapshot after every few commits,
+// all of it sealed.
 func TestStoreWithSnapshots(t *testing.T) {
 	storetest.Run(t, storetest.Opener{
 		Open: func(tb testing.TB) meeting.Store {
-			return open(tb, Config{Dir: tb.TempDir(), SnapshotMessages: 5})
+			return open(tb, Config{Dir: tb.TempDir(), SnapshotMessages: 5, Seal: ring(tb, 1)})
 		},
 		Reopen: func(tb testing.TB, s meeting.Store) meeting.Store { return reopen(tb, s.(*Store)) },
 	})

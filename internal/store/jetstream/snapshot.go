@@ -56,7 +56,8 @@ type endMarker struct {
 	First   uint64 `json:"first"`   // sequence of the first chunk
 	Chunks  int    `json:"chunks"`  // how many there are
 	Applied uint64 `json:"applied"` // the commit that it includes
-	Sum     []byte `json:"sum"`     // SHA-256 of the chunks, joined
+	Sum     []byte `json:"sum"`     // SHA-256 of the chunks, joined, as they are stored
+	Key     string `json:"key"`     // id of the master key that sealed them, "" for none
 	slot    int
 }
 
@@ -92,7 +93,7 @@ func (s *Store) read(ctx context.Context) (*projection.State, uint64, error) {
 			state, base = loaded, end
 			break
 		}
-		if ctx.Err() != nil || errors.Is(err, projection.ErrNewer) {
+		if ctx.Err() != nil || hopeless(err) {
 			return nil, 0, err
 		}
 		s.log.Warn("store passes over a damaged snapshot", "sequence", end.Applied, "error", err)
@@ -118,7 +119,7 @@ func (s *Store) read(ctx context.Context) (*projection.State, uint64, error) {
 		if err != nil {
 			return nil, 0, fmt.Errorf("read log: message %d of %d is missing or damaged: %w", applied+1, last, err)
 		}
-		record, err := projection.DecodeRecord(msg.Data)
+		record, err := s.record(msg.Data)
 		if err != nil {
 			return nil, 0, fmt.Errorf("read log: message %d: %w", applied+1, err)
 		}
@@ -135,7 +136,13 @@ func (s *Store) read(ctx context.Context) (*projection.State, uint64, error) {
 
 func (s *Store) readSnapshot(ctx context.Context, end endMarker) (*projection.State, error) {
 	state := projection.New()
-	return state, s.checkSnapshot(ctx, end, state.LoadChunk)
+	return state, s.checkSnapshot(ctx, end, func(chunk []byte) error {
+		plain, err := s.unseal(kindSnapshot, chunk)
+		if err != nil {
+			return err
+		}
+		return state.LoadChunk(plain)
+	})
 }
 
 // checkSnapshot reads a snapshot, gives its chunks to fn and compares its sum.
@@ -270,7 +277,7 @@ func (s *Store) writeSnapshot(ctx context.Context, snapshot *projection.Snapshot
 		return 0, err
 	}
 	last := info.State.LastSeq
-	end, sum := endMarker{Version: projection.Version, ID: nuid.Next(), Applied: applied, slot: free}, sha256.New()
+	end, sum := endMarker{Version: projection.Version, ID: nuid.Next(), Applied: applied, Key: s.cfg.Seal.ID(), slot: free}, sha256.New()
 	put := func(subject string, data []byte) error {
 		ack, err := s.js.Publish(ctx, subject, data, jetstream.WithExpectLastSequence(last), jetstream.WithExpectStream(slot.name))
 		if err != nil {
@@ -290,6 +297,7 @@ func (s *Store) writeSnapshot(ctx context.Context, snapshot *projection.Snapshot
 		if err != nil {
 			return end.Chunks, err
 		}
+		chunk = s.cfg.Seal.Seal(kindSnapshot, chunk)
 		if err := put(slot.chunk, chunk); err != nil {
 			return end.Chunks, fmt.Errorf("chunk %d: %w", end.Chunks+1, err)
 		}

@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"belfry/internal/meeting"
+	"belfry/internal/seal"
 	"belfry/internal/store/projection"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -45,9 +46,14 @@ type Config struct {
 	SnapshotBytes    int64
 	// CommitTimeout bounds how long an Update waits for the disk; 0: 10 s.
 	CommitTimeout time.Duration
-	Logger        *slog.Logger     // nil: none
-	Now           func() time.Time // nil: time.Now
+	// Seal seals what is written: the log and the snapshots. What was written
+	// plain, or under one of its old keys, is written anew by Open. nil: nothing
+	// is sealed.
+	Seal   *seal.Ring
+	Logger *slog.Logger     // nil: none
+	Now    func() time.Time // nil: time.Now
 
+	anew        func()        // called before each step of writing everything anew; nil: nothing
 	room        func() error  // whether the disk takes writes; nil: tried in Dir
 	mendEvery   time.Duration // how often a store that cannot write looks whether it can; 0: 1 s
 	followEvery time.Duration // how often a node looks for commits it was not told of; 0: 5 s
@@ -78,6 +84,7 @@ type Store struct {
 	sinceLen int64
 	lastSize int // of the last batch
 	reloads  int
+	stale    bool // something that was read is not sealed as it would be now
 
 	snapshotting atomic.Bool
 	snapshots    sync.WaitGroup                // the snapshot that is being written
@@ -157,17 +164,26 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	return s, nil
 }
 
-func (s *Store) open(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+func (s *Store) open(opening context.Context) error {
+	ctx, cancel := context.WithTimeout(opening, startTimeout)
 	defer cancel()
 	if err := s.openStreams(ctx); err != nil {
 		return err
 	}
-	if err := s.load(ctx); err != nil {
-		return err
-	}
-	if noted := s.notedSequence(); s.applied < noted {
-		return fmt.Errorf("the log in %s ends at %d, it was at %d when it was last closed: data was lost", s.cfg.Dir, s.applied, noted)
+	for try := 1; ; try++ {
+		if err := s.load(ctx); err != nil {
+			return err
+		}
+		if noted := s.notedSequence(); s.applied < noted {
+			return fmt.Errorf("the log in %s ends at %d, it was at %d when it was last closed: data was lost", s.cfg.Dir, s.applied, noted)
+		}
+		err := s.reseal(opening)
+		if err == nil {
+			break
+		}
+		if !isWrongSequence(err) || try == loadTries { // else another node wrote meanwhile
+			return err
+		}
 	}
 	if !s.engine.embedded() {
 		return s.follow(ctx)

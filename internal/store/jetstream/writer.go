@@ -214,6 +214,7 @@ func (s *Store) settle(ctx context.Context, a *attempt) (bool, error) {
 	if err != nil {
 		return false, err
 	}
+	data = s.cfg.Seal.Seal(kindCommit, data)
 	unsure := false // whether an earlier try was written
 	for {
 		ack, err := s.js.Publish(ctx, s.names.commit, data,
@@ -321,7 +322,7 @@ func (s *Store) catchUp(ctx context.Context, id string) (found bool, err error) 
 		if err != nil {
 			return found, err
 		}
-		record, err := projection.DecodeRecord(msg.Data)
+		record, err := s.record(msg.Data)
 		if err != nil {
 			return found, s.fail(fmt.Errorf("message %d: %w", msg.Sequence, err))
 		}
@@ -338,7 +339,7 @@ func (s *Store) catchUp(ctx context.Context, id string) (found bool, err error) 
 // the log it missed was dropped. Its watchers are told of the difference.
 func (s *Store) reload(ctx context.Context) error {
 	fresh, seq, err := s.read(ctx)
-	if errors.Is(err, projection.ErrNewer) {
+	if hopeless(err) {
 		return s.fail(fmt.Errorf("reload: %w", err))
 	}
 	if err != nil {
