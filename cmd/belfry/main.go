@@ -21,6 +21,7 @@ import (
 const usage = `usage: belfry <command>
 
   serve          run the server; belfry serve -h lists its settings
+  keys           list, add, disable, rotate or remove access keys
   accounts       show or change what an account may use: requests, meetings, attendees ...
   events         list the events that could not be delivered, or send them again
   client-events  show what browser clients reported of themselves
@@ -46,6 +47,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	}
 	if args[0] == "events" {
 		return events(ctx, args[1:], stdout, stderr)
+	}
+	if args[0] == "keys" {
+		return keys(ctx, args[1:], stdout, stderr)
 	}
 	if args[0] == "accounts" {
 		return accounts(ctx, args[1:], stdout, stderr)

@@ -21,8 +21,8 @@ type entry struct {
 	Token     string    `json:"token,omitempty"`  // of a session
 	Parent    string    `json:"parent,omitempty"` // the key that a session was made of
 	Next      string    `json:"next,omitempty"`   // the key that it was rotated to
-	Actions   []string  `json:"actions,omitempty"`
-	Regions   []string  `json:"regions,omitempty"`
+	Actions   []string  `json:"actions,omitzero"` // nil: all
+	Regions   []string  `json:"regions,omitzero"`
 	Disabled  bool      `json:"disabled,omitempty"`
 	CreatedAt time.Time `json:"created,omitzero"`
 	Expires   time.Time `json:"expires,omitzero"`

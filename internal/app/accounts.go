@@ -70,8 +70,11 @@ func (s *Server) accountCommands(service *meeting.Service) commands {
 // refuse answers a command with what is wrong.
 func refuse(w http.ResponseWriter, err error) {
 	status := http.StatusInternalServerError
-	if meeting.CodeOf(err) == meeting.CodeBadRequest {
+	switch meeting.CodeOf(err) {
+	case meeting.CodeBadRequest, meeting.CodeLimitExceeded:
 		status = http.StatusBadRequest
+	case meeting.CodeNotFound:
+		status = http.StatusNotFound
 	}
 	http.Error(w, meeting.MessageOf(err), status)
 }

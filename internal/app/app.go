@@ -42,7 +42,9 @@ type Server struct {
 	cfg    config.Config
 	logger *slog.Logger
 	key    keyPair
-	pageOn bool
+
+	pageOn  bool
+	pageKey account.Key // when pageOn
 
 	archive  *ingest.Archive // nil when no client events are kept
 	registry *prometheus.Registry
@@ -77,15 +79,19 @@ func (s *Server) start(ctx context.Context) error {
 	if err := os.MkdirAll(s.cfg.DataDir, 0o700); err != nil {
 		return fmt.Errorf("data_dir: %w", err)
 	}
+	masterKeys, err := masterKeys(s.cfg)
+	if err != nil {
+		return err
+	}
 	store, err := jetstream.Open(ctx, jetstream.Config{
-		Dir: s.cfg.DataDir, URL: s.cfg.StoreURL.Reveal(), Replicas: s.cfg.StoreReplicas, Logger: s.logger,
+		Dir: s.cfg.DataDir, URL: s.cfg.StoreURL.Reveal(), Replicas: s.cfg.StoreReplicas, Seal: masterKeys, Logger: s.logger,
 	})
 	if err != nil {
 		return fmt.Errorf("opening the store: %w", err)
 	}
 	s.started("store", func(context.Context) error { return store.Close() })
 	s.health.Trouble = func() string { return trouble(store.Writable()) }
-	if s.key, err = loadKeyPair(s.cfg); err != nil {
+	if s.key, err = loadKeyPair(s.cfg, masterKeys); err != nil {
 		return err
 	}
 	if s.listener, err = net.Listen("tcp", s.cfg.Listen); err != nil {
@@ -102,6 +108,10 @@ func (s *Server) start(ctx context.Context) error {
 		DefaultMediaRegion: s.cfg.Region, Quotas: s.cfg.Quotas(),
 		Webhooks: s.cfg.EventWebhooks,
 	})
+	book, err := s.openBook(store)
+	if err != nil {
+		return err
+	}
 	conferences, err := s.startMedia()
 	if err != nil {
 		return err
@@ -110,7 +120,7 @@ func (s *Server) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := s.startEvents(ctx, store, service); err != nil {
+	if err := s.startEvents(ctx, store, service, book); err != nil {
 		return err
 	}
 	seen, err := s.startRecorder(ctx, store, service)
@@ -130,7 +140,7 @@ func (s *Server) start(ctx context.Context) error {
 		return err
 	}
 	r.ingest = clientEvents
-	if err := s.route(r, service, conferences, relays, sockets); err != nil {
+	if err := s.route(r, book, service, conferences, relays, sockets); err != nil {
 		return err
 	}
 	s.startHTTP(r)
@@ -280,28 +290,13 @@ func (s *Server) startSignaling(service *meeting.Service, store meeting.Store, c
 }
 
 // route gives the router its parts.
-func (s *Server) route(r *router, service *meeting.Service, conferences *media.Server, relays *turn.Server, sockets *signaling.Server) error {
-	keys, err := account.NewMemory(account.Key{ID: s.key.ID, Secret: s.key.Secret, Account: s.cfg.Account})
-	if err != nil {
-		return err
-	}
-	// A public URL says that others reach this server, by a proxy on this machine.
-	private := s.cfg.PublicURL == "" && config.OnLoopback(s.listener.Addr().String())
-	s.pageOn = s.cfg.Page == "on" || (s.cfg.Page == "auto" && private)
-	keyring := account.Keyring(keys)
-	var pageKey account.Key
-	if s.pageOn {
-		if pageKey, err = newPageKey(s.cfg.Account); err != nil {
-			return err
-		}
-		keyring = withKey{keys, pageKey}
-	}
+func (s *Server) route(r *router, book *account.Book, service *meeting.Service, conferences *media.Server, relays *turn.Server, sockets *signaling.Server) error {
 	audioHost := conferences.Addr().String()
 	if advertised := conferences.Advertised(); len(advertised) > 0 {
 		audioHost = advertised[0].String()
 	}
 	front, err := api.New(api.Options{
-		Meetings: service, Keys: keyring, Quotas: service.Quotas, Endpoints: endpoints(s.cfg.PublicURL, audioHost), Log: s.logger, Metrics: s.registry,
+		Meetings: service, Keys: book, Quotas: service.Quotas, Endpoints: endpoints(s.cfg.PublicURL, audioHost), Log: s.logger, Metrics: s.registry,
 		Signature: sigv4.Verifier{Skew: s.cfg.ClockSkew},
 	})
 	if err != nil {
@@ -312,7 +307,7 @@ func (s *Server) route(r *router, service *meeting.Service, conferences *media.S
 	r.health, r.metrics = &s.health, observe.MetricsHandler(s.registry)
 	if s.pageOn {
 		p := page.New(page.Config{
-			Endpoint: s.selfURL, Region: s.cfg.Region, AccessKeyID: pageKey.ID, SecretAccessKey: pageKey.Secret, Logger: s.logger,
+			Endpoint: s.selfURL, Region: s.cfg.Region, AccessKeyID: s.pageKey.ID, SecretAccessKey: s.pageKey.Secret, Logger: s.logger,
 			ConnectOrigins: origins(s.cfg.PublicURL),
 		})
 		s.started("page", func(context.Context) error { p.Close(); return nil })

@@ -2,6 +2,7 @@ package app
 
 import (
 	"bufio"
+	"bytes"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 	"belfry/internal/account"
 	"belfry/internal/config"
 	"belfry/internal/meeting"
+	"belfry/internal/seal"
 )
 
 // keyPair is what AWS clients sign with.
@@ -23,40 +25,71 @@ type keyPair struct {
 }
 
 // credentialsFile is in the form of AWS's shared credentials file, so a client
-// can be pointed at it with AWS_SHARED_CREDENTIALS_FILE.
+// can be pointed at it with AWS_SHARED_CREDENTIALS_FILE. With a master key the
+// file is sealed, and so for nobody but the server.
 const credentialsFile = "credentials"
 
 // loadKeyPair takes the key pair of the configuration, else the one that was
 // generated at an earlier start, else makes one and keeps it.
-func loadKeyPair(cfg config.Config) (keyPair, error) {
+func loadKeyPair(cfg config.Config, keys *seal.Ring) (keyPair, error) {
 	if cfg.AccessKeyID != "" {
-		return keyPair{ID: cfg.AccessKeyID, Secret: cfg.SecretAccessKey}, nil
+		return keyPair{ID: cfg.AccessKeyID, Secret: cfg.SecretAccessKey}, sealKeyPair(cfg, keys)
 	}
 	path := filepath.Join(cfg.DataDir, credentialsFile)
-	key, err := readKeyPair(path)
-	if !errors.Is(err, fs.ErrNotExist) {
-		return key, err
+	key, sealedBy, err := readKeyPair(path, keys)
+	if err == nil && sealedBy == keys.ID() {
+		return key, nil
 	}
-	made, err := account.Generate(rand.Reader, cfg.Account)
-	if err != nil {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return keyPair{}, err
 	}
-	key = keyPair{ID: made.ID, Secret: made.Secret, Generated: true}
-	text := fmt.Sprintf("[default]\naws_access_key_id = %s\naws_secret_access_key = %s\n", key.ID, key.Secret.Reveal())
-	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-		return keyPair{}, fmt.Errorf("keeping the generated key pair: %w", err)
+	if err != nil {
+		made, err := account.Generate(rand.Reader, cfg.Account)
+		if err != nil {
+			return keyPair{}, err
+		}
+		key = keyPair{ID: made.ID, Secret: made.Secret, Generated: true}
 	}
-	return key, nil
+	return key, writeKeyPair(path, key, keys)
 }
 
-func readKeyPair(path string) (keyPair, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return keyPair{}, err
+// sealKeyPair does for a key pair that was generated once, and is not used now,
+// what loadKeyPair does for one that is.
+func sealKeyPair(cfg config.Config, keys *seal.Ring) error {
+	path := filepath.Join(cfg.DataDir, credentialsFile)
+	key, sealedBy, err := readKeyPair(path, keys)
+	if err != nil || sealedBy == keys.ID() {
+		return nil // nothing there, or nothing that will be read
 	}
-	defer f.Close()
-	key := keyPair{Generated: true}
-	for lines := bufio.NewScanner(f); lines.Scan(); {
+	return writeKeyPair(path, key, keys)
+}
+
+func writeKeyPair(path string, key keyPair, keys *seal.Ring) error {
+	text := fmt.Sprintf("[default]\naws_access_key_id = %s\naws_secret_access_key = %s\n", key.ID, key.Secret.Reveal())
+	// Never is there half a file in the place of a whole one.
+	next := path + ".new"
+	err := os.WriteFile(next, keys.Seal(credentialsFile, []byte(text)), 0o600)
+	if err == nil {
+		err = os.Rename(next, path)
+	}
+	if err != nil {
+		return fmt.Errorf("keeping the generated key pair: %w", err)
+	}
+	return nil
+}
+
+// readKeyPair also says which master key the file is sealed with, "" for none.
+func readKeyPair(path string, keys *seal.Ring) (key keyPair, sealedBy string, err error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return keyPair{}, "", err
+	}
+	sealedBy = seal.SealedBy(data)
+	if data, err = keys.Open(credentialsFile, data); err != nil {
+		return keyPair{}, "", fmt.Errorf("reading %s: %w", path, err)
+	}
+	key.Generated = true
+	for lines := bufio.NewScanner(bytes.NewReader(data)); lines.Scan(); {
 		name, value, _ := strings.Cut(lines.Text(), "=")
 		switch strings.TrimSpace(name) {
 		case "aws_access_key_id":
@@ -66,7 +99,7 @@ func readKeyPair(path string) (keyPair, error) {
 		}
 	}
 	if key.ID == "" || key.Secret == "" {
-		return keyPair{}, fmt.Errorf("%s holds no key pair; delete it to have a new one made", path)
+		return keyPair{}, "", fmt.Errorf("%s holds no key pair; delete it to have a new one made", path)
 	}
-	return key, nil
+	return key, sealedBy, nil
 }

@@ -5,12 +5,13 @@ import (
 	"fmt"
 	"os"
 
+	"belfry/internal/account"
 	"belfry/internal/meeting"
 	"belfry/internal/notify"
 )
 
 // startEvents begins to deliver the events that are in the store.
-func (s *Server) startEvents(ctx context.Context, store meeting.Store, service *meeting.Service) error {
+func (s *Server) startEvents(ctx context.Context, store meeting.Store, service *meeting.Service, book *account.Book) error {
 	own, err := notify.ParseOwn(s.cfg.EventEndpoints)
 	if err != nil {
 		return fmt.Errorf("event_endpoints: %w", err)
@@ -33,6 +34,6 @@ func (s *Server) startEvents(ctx context.Context, store meeting.Store, service *
 		return fmt.Errorf("starting the delivery of events: %w", err)
 	}
 	s.started("events", n.Close)
-	s.startControl(deadLetterCommands(n), s.accountCommands(service), s.clientEventCommands)
+	s.startControl(deadLetterCommands(n), s.accountCommands(service), s.clientEventCommands, s.keyCommands(book))
 	return nil
 }

@@ -43,6 +43,11 @@ func (c *Config) Validate() error {
 	if (c.AccessKeyID == "") != (c.SecretAccessKey == "") {
 		return fmt.Errorf("access_key_id and secret_access_key belong together: set both or neither")
 	}
+	for key, both := range map[string]bool{"master_key": c.MasterKey != "" && c.MasterKeyFile != "", "master_key_old": c.MasterKeyOld != "" && c.MasterKeyOldFile != ""} {
+		if both {
+			return fmt.Errorf("%s and %s_file exclude each other", key, key)
+		}
+	}
 	if !account.MatchString(c.Account) {
 		return fmt.Errorf("account: %q is not 12 digits", c.Account)
 	}
