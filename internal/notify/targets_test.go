@@ -324,8 +324,11 @@ func TestWebhookRefusals(t *testing.T) {
 }
 
 func verify(v sigv4.Verifier, r *http.Request, body []byte) error {
-	_, err := v.Verify(r, body, func(id string) (account.Key, bool) {
-		return account.Key{ID: "key", Secret: "secret"}, id == "key"
+	_, err := v.Verify(r, body, func(id string) (account.Key, error) {
+		if id != "key" {
+			return account.Key{}, account.ErrUnknownKey
+		}
+		return account.Key{ID: "key", Secret: "secret"}, nil
 	}, time.Now())
 	return err
 }
