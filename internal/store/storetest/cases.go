@@ -214,8 +214,9 @@ func testEvents(t *testing.T, o Opener) {
 
 // Targets of fullMeeting.
 var (
-	sqsTarget = meeting.Target{Kind: meeting.TargetSQS, Address: "arn:sqs"}
-	snsTarget = meeting.Target{Kind: meeting.TargetSNS, Address: "arn:sns"}
+	sqsTarget    = meeting.Target{Kind: meeting.TargetSQS, Address: "arn:sqs"}
+	snsTarget    = meeting.Target{Kind: meeting.TargetSNS, Address: "arn:sns"}
+	lambdaTarget = meeting.Target{Kind: meeting.TargetLambda, Address: "arn:lambda"}
 )
 
 // testDeliveries moves two targets along at their own pace.

@@ -401,7 +401,7 @@ func testReopen(t *testing.T, o Opener) {
 			v, _ := r.Setting("key")
 			equal(t, "setting", string(v), "value")
 			equal(t, "settings", r.SettingNames(""), []string{"key"})
-			equal(t, "deliveries", r.Deliveries(id('m', 1)), []meeting.Delivery{{Target: snsTarget}})
+			equal(t, "deliveries", r.Deliveries(id('m', 1)), []meeting.Delivery{{Target: snsTarget}, {Target: lambdaTarget}})
 			equal(t, "dead letters", deadLetters(r), []meeting.DeadLetter{deadLetter(2)})
 		})
 	}
