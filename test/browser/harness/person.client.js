@@ -49,6 +49,8 @@ class Person {
       remoteVideoSourcesDidChange: (sources) => { this.sources = sources.map((source) => source.attendee.attendeeId); },
       videoSendDidBecomeUnavailable: note('videoUnavailable'),
       connectionDidBecomePoor: note('poor'),
+      videoAvailabilityDidChange: (availability) => { this.mayFilm = availability.canStartLocalVideo; },
+      audioVideoWasDemotedFromPrimaryMeeting: note('demoted'),
     });
     this.av.addContentShareObserver({ contentShareDidStart: note('shareStart'), contentShareDidStop: note('shareStop') });
     this.av.realtimeSubscribeToAttendeeIdPresence((id, present, user, dropped) => {
@@ -199,6 +201,18 @@ class Person {
   }
 
   send(text, lifetime) { this.av.realtimeSendDataMessage('chat', text, lifetime); }
+
+  /** From a replica into its primary, as an attendee of that; tells the name of the status. */
+  async promote(attendee) {
+    const credentials = new chime.MeetingSessionCredentials();
+    credentials.attendeeId = attendee.AttendeeId;
+    credentials.externalUserId = attendee.ExternalUserId;
+    credentials.joinToken = attendee.JoinToken;
+    const status = await this.av.promoteToPrimaryMeeting(credentials);
+    return chime.MeetingSessionStatusCode[status.statusCode()];
+  }
+
+  demote() { this.av.demoteFromPrimaryMeeting(); }
 
   async leave() {
     this.av.stop();

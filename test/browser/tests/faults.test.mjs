@@ -36,6 +36,25 @@ test('a reset signaling socket comes back by itself, with no leave seen', async 
   await ben.until('a message over the new socket', () => window.person.messages.length === 1);
 });
 
+test('who is promoted and loses its socket watches again, until it is promoted anew', async () => {
+  const { meeting, ann } = await on.gather(['ann']);
+  const replica = await on.server.meeting({ PrimaryMeetingId: meeting.MeetingId });
+  const cat = await on.browser.join(proxy.through(replica), await on.server.attendee(replica, 'cat'), { tone: tones.cat });
+  const ben = await on.server.attendee(meeting, 'ben');
+  for (let time = 1; time <= 2; time++) {
+    assert.equal(await cat.run((a) => window.person.promote(a), ben), 'OK');
+    await ann.hears([tones.cat], everyTone);
+    if (time === 2) break;
+    proxy.reset();
+    await cat.until('its demotion', () => window.person.count('demoted') === 1);
+    assert.deepEqual(await cat.run(() => window.person.last('demoted').detail), ['AudioVideoDisconnectedWhilePromoted']);
+    await cat.until('a second start', () => window.person.count('start') === 2, undefined, 30_000);
+    await ann.hears([], everyTone);
+    await ann.until('ben to be gone', (id) => window.person.present[id] === false, ben.AttendeeId);
+    await cat.hears([tones.ann], everyTone);
+  }
+});
+
 test('a stalled signaling socket comes back by itself, with no leave seen', { timeout: 150_000 }, async () => {
   const { ann, ben } = await pair();
   await sleep(11_000); // a client counts no missed pong in its first ten seconds
