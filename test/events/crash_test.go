@@ -215,7 +215,16 @@ func TestNoEventIsLost(t *testing.T) {
 // all empties a queue, in the order in which the messages were sent to it.
 func (e *emulator) all(t *testing.T, queueURL string) (list []envelope) {
 	t.Helper()
-	var came []types.Message
+	for _, m := range e.drain(t, queueURL) {
+		list = append(list, open(t, *m.Body))
+	}
+	return list
+}
+
+// drain is all with the messages as they are. Those of one millisecond are in
+// the order in which they were received.
+func (e *emulator) drain(t *testing.T, queueURL string) (came []types.Message) {
+	t.Helper()
 	known := map[string]bool{} // by the queue's own id: it may give a message twice
 	empty := func() bool {
 		out, err := e.sqs.GetQueueAttributes(t.Context(), &sqs.GetQueueAttributesInput{QueueUrl: &queueURL, AttributeNames: []types.QueueAttributeName{
@@ -226,7 +235,7 @@ func (e *emulator) all(t *testing.T, queueURL string) (list []envelope) {
 		}
 		return out.Attributes["ApproximateNumberOfMessages"] == "0" && out.Attributes["ApproximateNumberOfMessagesNotVisible"] == "0"
 	}
-	for deadline := time.Now().Add(time.Minute); !empty(); {
+	for deadline := time.Now().Add(5 * time.Minute); !empty(); {
 		if time.Now().After(deadline) {
 			t.Fatal("the queue does not get empty")
 		}
@@ -240,10 +249,7 @@ func (e *emulator) all(t *testing.T, queueURL string) (list []envelope) {
 	slices.SortStableFunc(came, func(a, b types.Message) int {
 		return strings.Compare(a.Attributes["SentTimestamp"], b.Attributes["SentTimestamp"])
 	})
-	for _, m := range came {
-		list = append(list, open(t, *m.Body))
-	}
-	return list
+	return came
 }
 
 // reconcile holds what came against what was due.

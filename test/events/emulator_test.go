@@ -128,7 +128,8 @@ type envelope struct {
 	ID     string
 	Source string
 	Detail struct {
-		EventType, MeetingID, AttendeeID string
+		EventType, MeetingID, AttendeeID  string
+		ExternalMeetingID, ExternalUserID string
 	}
 }
 
