@@ -14,7 +14,7 @@ need_tool() { # command, minimum version, how to get it, command that prints the
   [ "$(printf '%s\n%s\n' "$2" "$have" | sort -V | head -n 1)" = "$2" ] || die "$1 is $have, but $2 or newer is needed: $3"
 }
 
-# need_packages build|test …: installs the Debian packages of these kinds that are missing.
+# need_packages build|test|clients …: installs the Debian packages of these kinds that are missing.
 need_packages() {
   local kinds=" $* " need package version why missing=()
   if ! command -v dpkg-query >/dev/null 2>&1; then

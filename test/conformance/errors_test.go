@@ -2,9 +2,10 @@ package conformance
 
 import (
 	"context"
+	"net/http"
 	"net/http/httptest"
 	"strings"
-	"sync/atomic"
+	"sync"
 	"testing"
 
 	"github.com/google/uuid"
@@ -14,40 +15,18 @@ import (
 	"belfry/internal/meeting"
 )
 
-// failing is a service that refuses CreateAttendee as it is told.
-type failing struct {
-	api.Meetings
-	with atomic.Pointer[meeting.Error]
+// failing is a service that refuses CreateAttendee as the caller asks for by its
+// ExternalUserId, which is a code.
+type failing struct{ api.Meetings }
+
+func (failing) CreateAttendee(_ context.Context, _, _ string, in meeting.NewAttendee) (*meeting.Attendee, error) {
+	return nil, meeting.Errorf(meeting.Code(in.ExternalUserID), "because of %s", in.ExternalUserID)
 }
 
-func (f *failing) CreateAttendee(context.Context, string, string, meeting.NewAttendee) (*meeting.Attendee, error) {
-	return nil, f.with.Load()
-}
-
-// declared is every error that the models of the two APIs declare for the
-// operations, as the service causes it.
-var declared = []struct {
-	code             meeting.Code
-	status           int
-	name, name2021   string
-	messageIsGeneric bool
-}{
-	{meeting.CodeBadRequest, 400, "BadRequestException", "BadRequestException", false},
-	{meeting.CodeUnauthorized, 401, "UnauthorizedClientException", "UnauthorizedException", false},
-	{meeting.CodeForbidden, 403, "ForbiddenException", "ForbiddenException", false},
-	{meeting.CodeNotFound, 404, "NotFoundException", "NotFoundException", false},
-	{meeting.CodeConflict, 409, "ConflictException", "ConflictException", false},
-	{meeting.CodeLimitExceeded, 400, "ResourceLimitExceededException", "LimitExceededException", false},
-	{meeting.CodeUnprocessable, 422, "UnprocessableEntityException", "UnprocessableEntityException", false},
-	{meeting.CodeThrottled, 429, "ThrottledClientException", "ThrottlingException", false},
-	{meeting.CodeUnavailable, 503, "ServiceUnavailableException", "ServiceUnavailableException", false},
-	{meeting.CodeInternal, 500, "ServiceFailureException", "ServiceFailureException", true},
-}
-
-// Every error comes out of every client under the name that its users catch.
-func TestEveryDeclaredError(t *testing.T) {
-	service := &failing{}
-	ring, err := account.NewMemory(account.Key{ID: serverKeys.id, Secret: meeting.Secret(serverKeys.secret), Account: "123456789012"})
+// frontDoor is the API alone, in front of service; it tells of every request.
+func frontDoor(t *testing.T, service api.Meetings, seen func(*http.Request)) string {
+	t.Helper()
+	ring, err := account.NewMemory(account.Key{ID: keyID, Secret: meeting.Secret(secret), Account: "123456789012"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -55,29 +34,81 @@ func TestEveryDeclaredError(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := httptest.NewServer(handler)
-	defer server.Close()
-	for _, c := range clients {
-		t.Run(c.name, func(t *testing.T) {
-			// Some clients send both APIs alike: the path of the endpoint tells.
-			user := c.new(t, server.URL+"/"+c.api, serverKeys)
-			for _, d := range declared {
-				service.with.Store(meeting.Errorf(d.code, "because of %s", d.code))
-				a := user.call(t, "CreateAttendee", map[string]any{"MeetingId": uuid.NewString(), "ExternalUserId": "ann"})
-				want := d.name
-				if c.api == "chime-sdk-meetings" {
-					want = d.name2021
-				}
-				if a.Code != want {
-					t.Errorf("%s comes as %q, want %q", d.code, a.Code, want)
-				}
-				if a.Status != 0 && a.Status != d.status {
-					t.Errorf("%s has the status %d, want %d", d.code, a.Status, d.status)
-				}
-				if !d.messageIsGeneric && !strings.Contains(a.Message, "because of "+string(d.code)) {
-					t.Errorf("%s says %q", d.code, a.Message)
-				}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if seen != nil {
+			seen(r)
+		}
+		handler.ServeHTTP(w, r)
+	}))
+	t.Cleanup(server.Close)
+	return server.URL
+}
+
+// declared is every error that the models of the two APIs declare for the
+// operations, as the service causes it.
+var declared = []struct {
+	code         meeting.Code
+	older, newer refusal
+	hidden       bool // the message is not the service's
+}{
+	{meeting.CodeBadRequest, badRequest, badRequest, false},
+	{meeting.CodeUnauthorized,
+		refusal{401, "UnauthorizedClientException", "Unauthorized", olderAPI}, refusal{401, "UnauthorizedException", "Unauthorized", newerAPI}, false},
+	{meeting.CodeForbidden, refusal{403, "ForbiddenException", "Forbidden", ""}, refusal{403, "ForbiddenException", "Forbidden", ""}, false},
+	{meeting.CodeNotFound, notFound, notFound, false},
+	// The operation does not declare this one.
+	{meeting.CodeConflict, refusal{409, "ConflictException", "Conflict", "neither"}, refusal{409, "ConflictException", "Conflict", "neither"}, false},
+	{meeting.CodeLimitExceeded, overLimit2018, overLimit2021, false},
+	{meeting.CodeUnprocessable, refusal{422, "UnprocessableEntityException", "Unprocessable", newerAPI}, unprocessable, false},
+	{meeting.CodeThrottled,
+		refusal{429, "ThrottledClientException", "Throttled", olderAPI}, refusal{429, "ThrottlingException", "Throttling", newerAPI}, false},
+	{meeting.CodeUnavailable,
+		refusal{503, "ServiceUnavailableException", "ServiceUnavailable", ""}, refusal{503, "ServiceUnavailableException", "ServiceUnavailable", ""}, false},
+	{meeting.CodeInternal,
+		refusal{500, "ServiceFailureException", "ServiceFailure", ""}, refusal{500, "ServiceFailureException", "ServiceFailure", ""}, true},
+}
+
+// Every error comes out of every client under the name that its users catch.
+func TestEveryDeclaredError(t *testing.T) {
+	url := frontDoor(t, failing{}, nil)
+	// Some clients send both APIs alike: the path of the endpoint tells.
+	each(t, func(k kind) Target { return at(url + "/" + k.api) }, func(t *testing.T, k kind, c client) {
+		for _, d := range declared {
+			want, says := d.older, "because of "+string(d.code)
+			if k.api == newerAPI {
+				want = d.newer
 			}
-		})
-	}
+			if d.hidden {
+				says = ""
+			}
+			refused(t, k, c, "CreateAttendee", map[string]any{"MeetingId": uuid.NewString(), "ExternalUserId": string(d.code)}, says, want)
+		}
+	})
+}
+
+// Clients that say in their user agent which API they speak get its names, and
+// the others those of the newer API, whatever they speak.
+func TestUserAgentsTellTheAPI(t *testing.T) {
+	var mu sync.Mutex
+	agents := map[string]string{}
+	each(t, func(k kind) Target {
+		return at(frontDoor(t, failing{}, func(r *http.Request) {
+			mu.Lock()
+			defer mu.Unlock()
+			agents[k.name] = r.UserAgent() + " " + r.Header.Get("X-Amz-User-Agent")
+		}))
+	}, func(t *testing.T, k kind, c client) {
+		want := overLimit2021
+		if k.told && k.api == olderAPI {
+			want = overLimit2018
+		}
+		refused(t, k, c, "CreateAttendee", map[string]any{"MeetingId": uuid.NewString(), "ExternalUserId": string(meeting.CodeLimitExceeded)}, "", want)
+		mu.Lock()
+		agent := strings.ToLower(agents[k.name])
+		mu.Unlock()
+		t.Log(agent)
+		if says := strings.Contains(agent, "api/chime") || strings.Contains(agent, "command/chime"); says != k.told {
+			t.Errorf("the user agent %q tells the API: %v, the list of clients says %v", agent, says, k.told)
+		}
+	})
 }

@@ -1,8 +1,6 @@
-"""Calls operations with boto3 for the conformance test.
+"""Calls operations with boto3 for the conformance suite.
 
-Arguments: the service and the endpoint. Each line on standard input is a JSON
-object with operation and params; each line of output is the answer, or the
-error as the SDK shows it to a program.
+Arguments: the endpoint and the service. Lines in and out are as in client.mjs.
 """
 import json
 import sys
@@ -11,20 +9,27 @@ import boto3
 import botocore
 from botocore.config import Config
 
-service, endpoint = sys.argv[1:3]
-client = boto3.client(service, endpoint_url=endpoint, config=Config(retries={"max_attempts": 1}, parameter_validation=False))
+endpoint, service = sys.argv[1:3]
+client = boto3.client(service, endpoint_url=endpoint, config=Config(retries={"max_attempts": 1}))
 
+
+def say(line):
+    print(json.dumps(line), flush=True)
+
+
+say({"version": boto3.__version__, "operations": list(client.meta.service_model.operation_names)})
 for line in sys.stdin:
     call = json.loads(line)
     try:
         answer = getattr(client, botocore.xform_name(call["operation"]))(**call["params"])
         status = answer.pop("ResponseMetadata")["HTTPStatusCode"]
-        print(json.dumps({"status": status, "result": answer}), flush=True)
+        say({"status": status, "result": answer})
     except botocore.exceptions.ClientError as error:
-        response = error.response
-        print(json.dumps({
-            "status": response["ResponseMetadata"]["HTTPStatusCode"],
-            "code": response["Error"]["Code"],
-            "message": response["Error"].get("Message", ""),
-            "typed": type(error).__name__,
-        }), flush=True)
+        metadata = error.response["ResponseMetadata"]
+        say({
+            "status": metadata["HTTPStatusCode"],
+            "code": error.response["Error"]["Code"],
+            "message": error.response["Error"].get("Message", ""),
+            "class": type(error).__name__,
+            "request": metadata.get("RequestId", ""),
+        })
