@@ -114,6 +114,7 @@ func endMeeting(tx Tx, m *Meeting, now time.Time) []*Meeting {
 				tellEnd(tx, one, a, p, EventAttendeeLeft, now)
 			}
 		}
+		tellTranscriptionStopped(tx, one, now)
 		tx.Emit(event(EventMeetingEnded, one, nil, now))
 		tx.DeleteMeeting(one.ID)
 	}

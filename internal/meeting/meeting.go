@@ -23,6 +23,7 @@ type Meeting struct {
 	NetworkType        string // MediaPlacementNetworkType, "" when not given
 	Features           *Features
 	Notifications      Notifications
+	Transcribing       *Transcribing // nil: it is not transcribed
 	Tags               []Tag
 	CreatedAt          time.Time
 }

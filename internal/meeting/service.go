@@ -32,6 +32,8 @@ type ServiceOptions struct {
 	Quotas Quotas
 	// Webhooks are URLs that the events of every new meeting go to.
 	Webhooks []string
+	// Transcription says that there is an engine that can transcribe.
+	Transcription bool
 }
 
 // NewMeeting is what CreateMeeting takes.

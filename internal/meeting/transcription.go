@@ -1,42 +1,48 @@
 package meeting
 
-import "context"
+import (
+	"context"
+	"encoding/json"
+	"slices"
+	"time"
+)
 
-// Transcription is TranscriptionConfiguration: exactly one of the two is set.
+// Transcription is TranscriptionConfiguration: exactly one of the two is set. Its
+// JSON is that of the API.
 type Transcription struct {
-	Transcribe *TranscribeSettings
-	Medical    *TranscribeMedicalSettings
+	Transcribe *TranscribeSettings        `json:"EngineTranscribeSettings,omitempty"`
+	Medical    *TranscribeMedicalSettings `json:"EngineTranscribeMedicalSettings,omitempty"`
 }
 
 // TranscribeSettings is EngineTranscribeSettings; what the caller left out is "".
 // Plurals are lists with commas.
 type TranscribeSettings struct {
-	LanguageCode              string
-	IdentifyLanguage          bool
-	LanguageOptions           string
-	PreferredLanguage         string
-	LanguageModelName         string
-	VocabularyName            string
-	VocabularyNames           string
-	VocabularyFilterName      string
-	VocabularyFilterNames     string
-	VocabularyFilterMethod    string
-	Region                    string
-	StabilizePartialResults   bool // EnablePartialResultsStabilization
-	PartialResultsStability   string
-	ContentIdentificationType string
-	ContentRedactionType      string
-	PIIEntityTypes            string
+	LanguageCode              string `json:"LanguageCode,omitempty"`
+	IdentifyLanguage          bool   `json:"IdentifyLanguage,omitempty"`
+	LanguageOptions           string `json:"LanguageOptions,omitempty"`
+	PreferredLanguage         string `json:"PreferredLanguage,omitempty"`
+	LanguageModelName         string `json:"LanguageModelName,omitempty"`
+	VocabularyName            string `json:"VocabularyName,omitempty"`
+	VocabularyNames           string `json:"VocabularyNames,omitempty"`
+	VocabularyFilterName      string `json:"VocabularyFilterName,omitempty"`
+	VocabularyFilterNames     string `json:"VocabularyFilterNames,omitempty"`
+	VocabularyFilterMethod    string `json:"VocabularyFilterMethod,omitempty"`
+	Region                    string `json:"Region,omitempty"`
+	StabilizePartialResults   bool   `json:"EnablePartialResultsStabilization,omitempty"`
+	PartialResultsStability   string `json:"PartialResultsStability,omitempty"`
+	ContentIdentificationType string `json:"ContentIdentificationType,omitempty"`
+	ContentRedactionType      string `json:"ContentRedactionType,omitempty"`
+	PIIEntityTypes            string `json:"PiiEntityTypes,omitempty"`
 }
 
 // TranscribeMedicalSettings is EngineTranscribeMedicalSettings.
 type TranscribeMedicalSettings struct {
-	LanguageCode              string
-	Specialty                 string
-	Type                      string
-	VocabularyName            string
-	Region                    string
-	ContentIdentificationType string
+	LanguageCode              string `json:"LanguageCode,omitempty"`
+	Specialty                 string `json:"Specialty,omitempty"`
+	Type                      string `json:"Type,omitempty"`
+	VocabularyName            string `json:"VocabularyName,omitempty"`
+	Region                    string `json:"Region,omitempty"`
+	ContentIdentificationType string `json:"ContentIdentificationType,omitempty"`
 }
 
 // validate holds the configuration to the rules that the API has in prose.
@@ -68,23 +74,138 @@ func (c Transcription) validate() error {
 	return nil
 }
 
-// StartMeetingTranscription holds the request to the API's rules. There is no
-// engine here that could do the work, which is CodeUnprocessable.
+// Transcribing is the transcription that a meeting was last asked for.
+type Transcribing struct {
+	ID            string // of this start, so that a late word about another is not taken for it
+	Region        string // transcriptionRegion
+	Configuration string // TranscriptionConfiguration as JSON text
+	Status        TranscribingStatus
+	At            time.Time // since when
+}
+
+// TranscribingStatus is how far a transcription is.
+type TranscribingStatus string
+
+// The statuses of a transcription that has not ended.
+const (
+	TranscribingStarting    TranscribingStatus = "" // the engine has not taken it yet
+	TranscribingStarted     TranscribingStatus = "started"
+	TranscribingInterrupted TranscribingStatus = "interrupted" // the engine is away
+)
+
+// StartMeetingTranscription asks for the transcription of a meeting, in place of
+// the one that it may have. Whether the engine takes it is told by events. A
+// server without one answers CodeUnprocessable.
 func (s *Service) StartMeetingTranscription(ctx context.Context, account, meetingID string, c Transcription) error {
 	if err := c.validate(); err != nil {
 		return err
 	}
-	return s.noTranscription(ctx, account, meetingID)
-}
-
-// StopMeetingTranscription is CodeUnprocessable, as StartMeetingTranscription.
-func (s *Service) StopMeetingTranscription(ctx context.Context, account, meetingID string) error {
-	return s.noTranscription(ctx, account, meetingID)
-}
-
-func (s *Service) noTranscription(ctx context.Context, account, meetingID string) error {
-	if _, err := s.GetMeeting(ctx, account, meetingID); err != nil {
-		return err
+	text, err := json.Marshal(c)
+	if err != nil {
+		return &Error{Code: CodeInternal, Message: "TranscriptionConfiguration cannot be written", Err: err}
 	}
-	return Errorf(CodeUnprocessable, "Transcription is not available: this server has no transcription engine")
+	now := s.opt.Now()
+	return s.transcription(ctx, account, meetingID, func(tx Tx, m *Meeting) {
+		changed := *m
+		changed.Transcribing = &Transcribing{
+			ID: newUUID(), Region: c.region(m.MediaRegion), Configuration: string(text), At: now,
+		}
+		tx.PutMeeting(&changed)
+	})
+}
+
+// StopMeetingTranscription ends it. To stop what does not run is no error.
+func (s *Service) StopMeetingTranscription(ctx context.Context, account, meetingID string) error {
+	now := s.opt.Now()
+	return s.transcription(ctx, account, meetingID, func(tx Tx, m *Meeting) {
+		if m.Transcribing == nil {
+			return
+		}
+		tellTranscriptionStopped(tx, m, now)
+		changed := *m
+		changed.Transcribing = nil
+		tx.PutMeeting(&changed)
+	})
+}
+
+func (s *Service) transcription(ctx context.Context, account, meetingID string, change func(Tx, *Meeting)) error {
+	if !s.opt.Transcription {
+		if _, err := s.GetMeeting(ctx, account, meetingID); err != nil {
+			return err
+		}
+		return Errorf(CodeUnprocessable, "Transcription is not available: this server has no transcription engine")
+	}
+	return s.store.Update(ctx, func(tx Tx) error {
+		m, err := find(tx, account, meetingID)
+		if err != nil {
+			return err
+		}
+		change(tx, m)
+		return nil
+	})
+}
+
+// region is transcriptionRegion: the one asked for, else that of the media.
+func (c Transcription) region(media string) string {
+	asked := ""
+	if c.Transcribe != nil {
+		asked = c.Transcribe.Region
+	} else {
+		asked = c.Medical.Region
+	}
+	if asked == "" || asked == "auto" {
+		return media
+	}
+	return asked
+}
+
+// tellTranscriptionStopped is for a transcription that ends because somebody
+// wants it to, or with its meeting.
+func tellTranscriptionStopped(tx Tx, m *Meeting, now time.Time) {
+	if t := m.Transcribing; t != nil && t.Status != TranscribingStarting {
+		tx.Emit(transcriptionEvent(EventTranscriptionStopped, m, "", now))
+	}
+}
+
+func transcriptionEvent(kind EventType, m *Meeting, message string, now time.Time) Event {
+	e := event(kind, m, nil, now)
+	t := m.Transcribing
+	e.Transcription = &TranscriptionEvent{Region: t.Region, Configuration: t.Configuration, Message: message}
+	return e
+}
+
+// ReportTranscription writes what became of the transcription with this id, as
+// one of the transcription event types, and the event. It answers when that was,
+// and false for a transcription that is over or a type that does not follow from
+// the status it has.
+func (s *Service) ReportTranscription(ctx context.Context, meetingID, id string, kind EventType, message string) (at time.Time, ok bool, err error) {
+	at = s.opt.Now()
+	follows := map[EventType][]TranscribingStatus{
+		EventTranscriptionStarted:     {TranscribingStarting},
+		EventTranscriptionInterrupted: {TranscribingStarted},
+		EventTranscriptionResumed:     {TranscribingInterrupted},
+		EventTranscriptionFailed:      {TranscribingStarting, TranscribingStarted, TranscribingInterrupted},
+	}
+	err = s.store.Update(ctx, func(tx Tx) error {
+		m, found := tx.Meeting(meetingID)
+		ok = found && m.Transcribing != nil && m.Transcribing.ID == id && slices.Contains(follows[kind], m.Transcribing.Status)
+		if !ok {
+			return nil
+		}
+		tx.Emit(transcriptionEvent(kind, m, message, at))
+		changed, t := *m, *m.Transcribing
+		changed.Transcribing = &t
+		t.At = at
+		switch kind {
+		case EventTranscriptionInterrupted:
+			t.Status = TranscribingInterrupted
+		case EventTranscriptionFailed:
+			changed.Transcribing = nil
+		default:
+			t.Status = TranscribingStarted
+		}
+		tx.PutMeeting(&changed)
+		return nil
+	})
+	return at, ok && err == nil, err
 }

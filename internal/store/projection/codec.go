@@ -72,6 +72,16 @@ type wireMeeting struct {
 	Webhooks  []string      `json:"wh,omitempty"`
 	Tags      []wireTag     `json:"t,omitempty"`
 	CreatedAt time.Time     `json:"at"`
+
+	Transcribing *wireTranscribing `json:"ts,omitempty"`
+}
+
+type wireTranscribing struct {
+	ID            string    `json:"id"`
+	Region        string    `json:"r,omitempty"`
+	Configuration string    `json:"c"`
+	Status        string    `json:"s,omitempty"`
+	At            time.Time `json:"at"`
 }
 
 type wireFeatures struct {
@@ -320,6 +330,9 @@ func wireFromMeeting(m *meeting.Meeting) *wireMeeting {
 		w.Features = &wireFeatures{Echo: f.AudioEchoReduction, Video: f.VideoMaxResolution,
 			Content: f.ContentMaxResolution, Max: f.AttendeeMaxCount}
 	}
+	if t := m.Transcribing; t != nil {
+		w.Transcribing = &wireTranscribing{ID: t.ID, Region: t.Region, Configuration: t.Configuration, Status: string(t.Status), At: t.At}
+	}
 	return w
 }
 
@@ -333,6 +346,11 @@ func (w *wireMeeting) meeting() *meeting.Meeting {
 	if f := w.Features; f != nil {
 		m.Features = &meeting.Features{AudioEchoReduction: f.Echo, VideoMaxResolution: f.Video,
 			ContentMaxResolution: f.Content, AttendeeMaxCount: f.Max}
+	}
+	if t := w.Transcribing; t != nil {
+		m.Transcribing = &meeting.Transcribing{
+			ID: t.ID, Region: t.Region, Configuration: t.Configuration, Status: meeting.TranscribingStatus(t.Status), At: t.At.UTC(),
+		}
 	}
 	return m
 }
