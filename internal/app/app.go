@@ -106,7 +106,7 @@ func (s *Server) start(ctx context.Context) error {
 
 	service := meeting.NewService(store, meeting.ServiceOptions{
 		DefaultMediaRegion: s.cfg.Region, Quotas: s.cfg.Quotas(),
-		Webhooks: s.cfg.EventWebhooks,
+		Webhooks: s.cfg.EventWebhooks, Transcription: s.cfg.TranscribeEngine != "",
 	})
 	book, err := s.openBook(store)
 	if err != nil {
@@ -137,6 +137,9 @@ func (s *Server) start(ctx context.Context) error {
 	s.started("requests", r.stop)
 	sockets := s.startSignaling(service, store, conferences, relays, presence{seen})
 	if err := s.startKeeper(ctx, store, service, seen); err != nil {
+		return err
+	}
+	if err := s.startTranscription(ctx, store, service, conferences, sockets); err != nil {
 		return err
 	}
 	r.ingest = clientEvents

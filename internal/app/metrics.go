@@ -60,6 +60,7 @@ var mediaFigures = []mediaFigure{
 	{"audio_encodes_total", "Calls of the encoder.", false, func(s *media.Stats) float64 { return float64(s.Audio.Encodes) }},
 	{"audio_concealed_total", "Audio frames that were lost or late and made up.", false, func(s *media.Stats) float64 { return float64(s.Audio.Concealed) }},
 	{"audio_refused_total", "Audio packets that were malformed, muted or too many.", false, func(s *media.Stats) float64 { return float64(s.Audio.Dropped) }},
+	{"audio_unheard_total", "Audio packets that were dropped on the way to transcription.", false, func(s *media.Stats) float64 { return float64(s.Unheard) }},
 	{"video_in_total", "Video packets received.", false, func(s *media.Stats) float64 { return float64(s.Video.PacketsIn) }},
 	{"video_out_total", "Video packets forwarded.", false, func(s *media.Stats) float64 { return float64(s.Video.PacketsOut) }},
 	{"video_resent_total", "Video packets sent again.", false, func(s *media.Stats) float64 { return float64(s.Video.Resent) }},

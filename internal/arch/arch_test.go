@@ -42,6 +42,7 @@ var allowed = map[string][]string{
 	"internal/signaling/signalpb": {},
 	"internal/sigv4":              {"internal/account", "internal/meeting"},
 	"internal/store/...":          {"internal/meeting", "internal/seal", "internal/store/..."},
+	"internal/transcribe":         {"internal/meeting"},
 	"internal/turn":               {"internal/meeting"},
 }
 

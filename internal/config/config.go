@@ -51,6 +51,7 @@ type Config struct {
 	EventAWS           string         `key:"event_aws" help:"whether queues, topics and functions without an endpoint are looked for at AWS itself: on or off"`
 	EventWebhooks      []string       `key:"event_webhooks" help:"http or https URLs that the events of all new meetings are posted to"`
 	EventWebhookSecret meeting.Secret `key:"event_webhook_secret" help:"key of the HMAC-SHA256 that signs what is posted to event_webhooks"`
+	TranscribeEngine   meeting.Secret `key:"transcription_engine" help:"ws or wss URL of the program that transcribes meetings, see docs/transcription.md; empty: StartMeetingTranscription is refused"`
 	LogLevel           string         `key:"log_level" help:"debug, info, warn or error"`
 	LogFormat          string         `key:"log_format" help:"text or json"`
 

@@ -73,6 +73,11 @@ func (c *Config) Validate() error {
 			return fmt.Errorf("event_webhooks: there is an item that is not an http or https URL")
 		}
 	}
+	if engine := c.TranscribeEngine.Reveal(); engine != "" {
+		if u, err := url.Parse(engine); err != nil || u.Host == "" || (u.Scheme != "ws" && u.Scheme != "wss") || u.Fragment != "" {
+			return fmt.Errorf("transcription_engine: it is not a ws or wss URL, such as ws://127.0.0.1:2700")
+		}
+	}
 	if len(c.EventWebhooks) > 0 && c.EventWebhookSecret == "" {
 		return fmt.Errorf("event_webhooks needs event_webhook_secret, by which the receiver knows who posts")
 	}

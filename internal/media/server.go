@@ -48,12 +48,14 @@ type Server struct {
 
 	malformed atomic.Uint64 // RTCP that could not be understood
 	panics    atomic.Uint64
+	unheard   atomic.Uint64 // packets for ears that were dropped
 	// faultLogged is when a fault was logged last.
 	faultLogged atomic.Int64
 
 	mu      sync.Mutex
 	bridges map[string]*Bridge
-	past    Stats // of bridges that are closed
+	ears    map[string][]*ear // by meeting
+	past    Stats             // of bridges that are closed
 	tickers []*ticker
 	closed  bool
 }
@@ -75,7 +77,7 @@ func NewServer(cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{log: cfg.Logger, codec: cfg.Codec, mux: mux, clock: newClock(), bridges: make(map[string]*Bridge)}
+	s := &Server{log: cfg.Logger, codec: cfg.Codec, mux: mux, clock: newClock(), bridges: make(map[string]*Bridge), ears: make(map[string][]*ear)}
 	s.spare.New = func() any { return mux.NewBatch() }
 	s.tickers = startTickers(s)
 	return s, nil
@@ -106,6 +108,9 @@ func (s *Server) OpenConference(spec meeting.ConferenceSpec, events meeting.Conf
 	b := newBridge(s, spec, events)
 	b.ticker = quietest
 	s.bridges[spec.MeetingID] = b
+	for _, e := range s.ears[spec.MeetingID] {
+		b.listen(e)
+	}
 	quietest.add(b)
 	return b, nil
 }

@@ -15,6 +15,7 @@ type Stats struct {
 	// Unasked counts packets of a payload type that was not negotiated, and video
 	// of those who may not send it.
 	Unasked   uint64
+	Unheard   uint64 // audio packets for transcription that were dropped
 	Audio     mixer.Stats
 	Video     sfu.Stats
 	Transport *transport.Stats
@@ -31,6 +32,7 @@ func (s *Server) Stats() Stats {
 		total.add(b.counts())
 	}
 	total.MalformedRTCP, total.Panics = s.malformed.Load(), s.panics.Load()
+	total.Unheard = s.unheard.Load()
 	total.Transport, total.Port = s.mux.Stats(), s.mux.PortStats()
 	return total
 }

@@ -140,6 +140,9 @@ func (s *Service) transcription(ctx context.Context, account, meetingID string, 
 		if err != nil {
 			return err
 		}
+		if m.PrimaryMeetingID != "" {
+			return Errorf(CodeUnprocessable, "Transcription is not available for a replica: its attendees get that of the primary, Meeting <%s>", m.PrimaryMeetingID)
+		}
 		change(tx, m)
 		return nil
 	})

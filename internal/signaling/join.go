@@ -136,6 +136,7 @@ func (s *Server) enter(m, primary *meeting.Meeting) (*room, error) {
 			delete(s.memory.parked, m.ID)
 			r = newRoom(s, m, max(firstID(m.CreatedAt, now), left.nextID), left.messages)
 			r.entering = 1
+			r.transcription = s.transcriptions[m.ID]
 			s.live[m.ID] = r
 			s.know(replica, r)
 			s.rooms.Add(1)

@@ -44,6 +44,8 @@ type room struct {
 	talking   bool             // the last Levels was not empty
 	messages  *messageStore
 	abandoned bool
+
+	transcription transcription
 }
 
 // participant is one connection of one attendee, or of its content share, in a
@@ -83,7 +85,9 @@ type participant struct {
 	prev        *predecessor // the connection that this one replaced, until it is present
 	sentIndex   []byte       // the key of the last INDEX; shared, never modified
 	pings       pings
-	confirmedNs int64 // data messages up to this ingest time have arrived
+	// transcription is the number of the last word on it that was sent.
+	transcription uint64
+	confirmedNs   int64 // data messages up to this ingest time have arrived
 }
 
 // predecessor is what remains of a replaced connection: others still see it in
@@ -337,6 +341,7 @@ func (r *room) join(p *participant, ack []byte) bool {
 	p.sess.send(ack)
 	r.sendIndex(p, r.currentIndexes())
 	r.replay(p)
+	r.tellTranscription(p)
 	return true
 }
 
@@ -387,6 +392,9 @@ func (r *room) replace(old, p *participant) {
 	old.peer, old.prev = nil, nil
 	p.muted, p.toldMuted = old.muted, old.toldMuted // until it says otherwise
 	p.counted = old.counted
+	if same {
+		p.transcription = old.transcription
+	}
 	if !same && p.prev != nil && p.prev.peer != nil {
 		r.later(p.prev.peer.Close)
 		p.prev.peer = nil

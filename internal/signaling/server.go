@@ -33,6 +33,9 @@ type Server struct {
 	sessions map[string]map[*session]struct{} // by meeting id, from the upgrade on
 	memory   memory
 	sources  map[netip.Prefix]int // sockets by client address
+
+	transcriptions    map[string]transcription // by meeting id
+	lastTranscription uint64
 }
 
 // New returns a Server. It has no goroutine until a socket comes.
@@ -55,6 +58,8 @@ func New(cfg Config) *Server {
 		sessions: map[string]map[*session]struct{}{},
 		memory:   newMemory(),
 		sources:  map[netip.Prefix]int{},
+
+		transcriptions: map[string]transcription{},
 	}
 }
 
@@ -293,6 +298,7 @@ func (s *Server) MeetingEnded(meetingID string) {
 	sessions, r := s.matching(meetingID, func(*session) bool { return true })
 	s.mu.Lock()
 	s.memory.ended(meetingID, s.now())
+	delete(s.transcriptions, meetingID)
 	s.mu.Unlock()
 	for _, sess := range sessions {
 		sess.end(statusEnded, closeEnded, "meeting ended")

@@ -96,6 +96,7 @@ type Mixer struct {
 	usable    bool // the codec is there
 	sources   []*Source
 	listeners []*Listener
+	taps      []Tap
 	stats     Stats
 
 	started bool
@@ -179,6 +180,9 @@ func (m *Mixer) Tick(now time.Time) {
 		m.tickAt = m.nextAt
 		m.nextAt += tickTime
 		m.tick(t)
+	}
+	for _, s := range m.sources {
+		s.untap()
 	}
 	if t-m.lastSweep > int64(time.Second) {
 		m.lastSweep = t

@@ -587,5 +587,7 @@ func (noCodec) NewEncoder(opus.EncoderConfig) (opus.Encoder, error) {
 	return nil, opus.ErrUnavailable
 }
 func (noCodec) NewDecoder(int) (opus.Decoder, error) { return nil, opus.ErrUnavailable }
-func (noCodec) Available() bool                      { return false }
-func (noCodec) Version() string                      { return "none" }
+
+func (noCodec) NewSpeechDecoder() (opus.Decoder, error) { return nil, opus.ErrUnavailable }
+func (noCodec) Available() bool                         { return false }
+func (noCodec) Version() string                         { return "none" }

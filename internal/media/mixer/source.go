@@ -58,6 +58,7 @@ type Source struct {
 	jitter  jitterMeter
 
 	talking  bool
+	tapped   bool // the taps have a packet of it since it was quiet
 	lastLoud int64
 	loudness float32 // 127 − level, at once up and slowly down
 	loudest  uint8   // level since the last report
@@ -143,6 +144,7 @@ func (s *Source) push(p *rtp.Packet, now int64) {
 	behind := s.jitter.push(p.Timestamp, arrival)
 	if !late {
 		s.listen(p, info, payload, now)
+		s.tap(p.Timestamp, dur, now, payload)
 	}
 	// Grouping comes before keeping: a mix or a passing that begins now begins
 	// with this packet.
@@ -309,6 +311,7 @@ func (s *Source) hush() {
 		return
 	}
 	s.talking, s.fresh, s.loudness, s.loudest = false, true, 0, 127
+	s.untap()
 	s.m.leave(s)
 	s.buf.forget()
 	s.putMeter(s.m.now)
@@ -338,6 +341,10 @@ func (s *Source) Close() {
 	}
 	s.closed = true
 	s.talking = false
+	s.untap()
+	for _, t := range s.m.taps {
+		t.Closed(s)
+	}
 	s.m.leave(s)
 	s.putMeter(s.m.now)
 	s.buf.forget()

@@ -29,6 +29,8 @@ func (c traceCodec) NewEncoder(cfg opus.EncoderConfig) (opus.Encoder, error) {
 	*c.codecs++
 	return &traceEncoder{c: c, id: byte(*c.codecs)}, nil
 }
+func (c traceCodec) NewSpeechDecoder() (opus.Decoder, error) { return c.NewDecoder(1) }
+
 func (c traceCodec) NewDecoder(channels int) (opus.Decoder, error) {
 	*c.codecs++
 	return &traceDecoder{c, channels}, nil

@@ -72,8 +72,15 @@ func (native) NewDecoder(channels int) (Decoder, error) {
 	if channels < 1 || channels > 2 {
 		return nil, ErrArgument
 	}
+	return newDecoder(SampleRate, channels)
+}
+
+// NewSpeechDecoder implements Codec.
+func (native) NewSpeechDecoder() (Decoder, error) { return newDecoder(SpeechRate, 1) }
+
+func newDecoder(rate, channels int) (Decoder, error) {
 	var code C.int
-	d := C.opus_decoder_create(SampleRate, C.int(channels), &code)
+	d := C.opus_decoder_create(C.opus_int32(rate), C.int(channels), &code)
 	if code != C.OPUS_OK || d == nil {
 		return nil, failed("making a decoder", code)
 	}

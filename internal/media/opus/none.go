@@ -13,3 +13,6 @@ func (native) NewEncoder(EncoderConfig) (Encoder, error) { return nil, ErrUnavai
 
 // NewDecoder implements Codec: it refuses.
 func (native) NewDecoder(int) (Decoder, error) { return nil, ErrUnavailable }
+
+// NewSpeechDecoder implements Codec: it refuses.
+func (native) NewSpeechDecoder() (Decoder, error) { return nil, ErrUnavailable }

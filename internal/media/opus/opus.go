@@ -12,6 +12,8 @@ import "errors"
 const (
 	// SampleRate is the rate of all PCM here, in samples a second and channel.
 	SampleRate = 48000
+	// SpeechRate is the rate of NewSpeechDecoder alone.
+	SpeechRate = 16000
 	// FrameSamples is 20 ms, the frame that the mixer works in, per channel.
 	FrameSamples = SampleRate / 50
 	// MaxFrameSamples is the longest packet there is, 120 ms, per channel.
@@ -101,6 +103,9 @@ type Decoder interface {
 type Codec interface {
 	NewEncoder(EncoderConfig) (Encoder, error)
 	NewDecoder(channels int) (Decoder, error)
+	// NewSpeechDecoder makes a decoder to mono at SpeechRate, which is also the
+	// rate that its Decode counts samples in.
+	NewSpeechDecoder() (Decoder, error)
 	// Available reports whether the others can succeed.
 	Available() bool
 	// Version names the implementation, for logs.

@@ -503,6 +503,11 @@ func cloneMeeting(in *meeting.Meeting) *meeting.Meeting {
 		f := *m.Features
 		m.Features = &f
 	}
+	if m.Transcribing != nil {
+		t := *m.Transcribing
+		t.At = t.At.UTC().Round(0)
+		m.Transcribing = &t
+	}
 	m.CreatedAt = m.CreatedAt.UTC().Round(0)
 	return &m
 }

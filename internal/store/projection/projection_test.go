@@ -27,7 +27,7 @@ func everything() []Op {
 		Features:      &meeting.Features{AudioEchoReduction: "e", VideoMaxResolution: "v", ContentMaxResolution: "c", AttendeeMaxCount: 7},
 		Notifications: meeting.Notifications{SNSTopicARN: "sns", SQSQueueARN: "sqs", LambdaFunctionARN: "lam", Webhooks: []string{"wh"}},
 		Tags:          []meeting.Tag{{Key: "k", Value: "v"}, {Key: "only"}}, CreatedAt: at,
-		Transcribing:  &meeting.Transcribing{ID: "i", Region: "tr", Configuration: "{}", Status: meeting.TranscribingStarted, At: at},
+		Transcribing: &meeting.Transcribing{ID: "i", Region: "tr", Configuration: "{}", Status: meeting.TranscribingStarted, At: at},
 	}
 	a := &meeting.Attendee{
 		ID: "a", Seq: 2, MeetingID: "m", ExternalUserID: "u", JoinToken: "secret",
