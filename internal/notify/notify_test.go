@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -18,7 +19,13 @@ import (
 	"belfry/internal/store/memory"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if os.Getenv(doubleVariable) != "" {
+		double()
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
 
 const (
 	queueA = "arn:aws:sqs:us-east-1:000000000000:a"
