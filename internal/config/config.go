@@ -18,7 +18,7 @@ type Config struct {
 	DataDir            string         `key:"data_dir" help:"directory of the embedded store and the generated key pair; empty: belfry in the user's data directory"`
 	AccessKeyID        string         `key:"access_key_id" help:"access key that AWS clients sign with; empty: a generated one, kept in the data directory"`
 	SecretAccessKey    meeting.Secret `key:"secret_access_key" help:"secret of that access key"`
-	MasterKey          meeting.Secret `key:"master_key" help:"32 random bytes in base64 or hex, under which everything in the data directory is sealed; empty: nothing is. openssl rand -base64 32 makes one"`
+	MasterKey          meeting.Secret `key:"master_key" help:"32 random bytes in base64 or hex, under which the store and the generated key pair are sealed; empty: they are not. openssl rand -base64 32 makes one"`
 	MasterKeyFile      string         `key:"master_key_file" help:"a file that holds the master key, instead of master_key"`
 	MasterKeyOld       meeting.Secret `key:"master_key_old" help:"the master key so far, for the one start at which master_key becomes another, or none"`
 	MasterKeyOldFile   string         `key:"master_key_old_file" help:"a file that holds it, instead of master_key_old"`
