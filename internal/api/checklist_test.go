@@ -201,7 +201,31 @@ func TestReplicas(t *testing.T) {
 		t.Errorf("PrimaryMeetingId = %v, want %s", got, primary)
 	}
 	s.refused(s.do(request{method: "POST", path: "/meetings", body: members(`"PrimaryMeetingId":"` + replica + `"`)}), 400, "BadRequestException", "replica")
-	for range 3 {
+	// To another account the primary does not exist.
+	theirs := s.do(request{method: "POST", path: asM + "/meetings", key: otherKey, body: members(`"PrimaryMeetingId":"` + primary + `"`)})
+	s.refused(theirs, 400, "BadRequestException", "<"+primary+"> not found")
+	// Attendees are the replica's own, and one user may be in both.
+	both := s.do(request{method: "POST", path: asM + "/meetings?operation=create-attendees",
+		body: members(`"PrimaryMeetingId":"` + primary + `","Attendees":[{"ExternalUserId":"ann"}]`)})
+	if got := both.body["Meeting"].(map[string]any)["PrimaryMeetingId"]; both.status != 200 || got != primary {
+		t.Errorf("with attendees: %d, PrimaryMeetingId = %v", both.status, got)
+	}
+	second := both.body["Meeting"].(map[string]any)["MeetingId"].(string)
+	of := func(meeting string) (id, token string) {
+		a := s.do(request{method: "POST", path: "/meetings/" + meeting + "/attendees", body: `{"ExternalUserId":"ann"}`})
+		attendee, _ := a.body["Attendee"].(map[string]any)
+		if a.status/100 != 2 || attendee == nil {
+			t.Fatalf("an attendee of %s: %d %v", meeting, a.status, a.body)
+		}
+		return attendee["AttendeeId"].(string), attendee["JoinToken"].(string)
+	}
+	here, token := of(primary)
+	there, otherToken := of(second)
+	if here == there || token == otherToken {
+		t.Error("a user is one attendee of a primary and its replica")
+	}
+	s.refused(s.do(request{method: "GET", path: "/meetings/" + second + "/attendees/" + here}), 404, "NotFoundException", here)
+	for range 2 {
 		s.meeting(`"PrimaryMeetingId":"` + primary + `"`)
 	}
 	s.refused(s.do(request{method: "POST", path: asM + "/meetings", body: members(`"PrimaryMeetingId":"` + primary + `"`)}), 400, "LimitExceededException", "replicas")
@@ -213,6 +237,7 @@ func TestReplicas(t *testing.T) {
 	replica = s.meeting(`"PrimaryMeetingId":"` + primary + `"`)
 	s.do(request{method: "DELETE", path: "/meetings/" + primary})
 	s.refused(s.do(request{method: "GET", path: "/meetings/" + replica}), 404, "NotFoundException", replica)
+	s.refused(s.do(request{method: "GET", path: "/meetings/" + second + "/attendees/" + there}), 404, "NotFoundException", second)
 }
 
 func TestMeetingLife(t *testing.T) {
