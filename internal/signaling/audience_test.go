@@ -282,6 +282,17 @@ func TestPromotionBeforeMedia(t *testing.T) {
 		peers[0].Events.AudioArrived()
 		wantRoster(t, "a", a, "322=id-b/ext-b")
 		wantRoster(t, "x", x, "321=id-a/ext-a, 322=id-b/ext-b")
+		// Until its media comes it has the place of the one before, but its own mute.
+		c := w.enter("c", 3)
+		_ = c.Mute(true)
+		wantRoster(t, "a", a, "323=id-c/ext-c", "323 muted=true")
+		y := w.join("y", 4)
+		w.promote(y, "c")
+		time.Sleep(time.Second)
+		wantRoster(t, "a", a, "323 muted=false")
+		w.subscribe(y, &signalpb.SdkSubscribeFrame{SdpOffer: proto.String(audioOffer)})
+		w.confs.Last().Peers("id-c")[1].Events.AudioArrived()
+		wantRoster(t, "a", a, "324=id-c/ext-c, 323 left")
 	})
 }
 

@@ -12,20 +12,27 @@ import (
 	"belfry/internal/signaling/signaltest"
 )
 
-// crowd is a room of n people, of whom some send video, whose sockets take
-// everything.
-func crowd(b *testing.B, n, senders int) *room {
+// crowd is a room of n people, of whom some send video, with an audience, whose
+// sockets take everything.
+func crowd(b *testing.B, n, senders, audience int) *room {
 	srv := New(Config{Service: &fakeService{}, Conferences: &signaltest.Conferences{}, Relays: &signaltest.Relays{}})
 	m := &meeting.Meeting{ID: meetingID, CreatedAt: time.Now()}
 	r := newRoom(srv, m, 1, nil)
 	near, far := net.Pipe()
 	b.Cleanup(func() { _, _ = near.Close(), far.Close() })
-	for i := range n {
+	for i := range n + audience {
 		a := &meeting.Attendee{ID: fmt.Sprintf("00000000-0000-4000-8000-%012d", i), MeetingID: meetingID, ExternalUserID: fmt.Sprint("user-", i), Capabilities: meeting.DefaultCapabilities}
 		s := &session{srv: srv}
 		s.prepare(near)
 		s.identify(meeting.Identity{Meeting: m, Attendee: a})
-		r.members[a.ID] = &participant{room: r, id: a.ID, base: a.ID, attendee: a, sess: s, streamID: uint32(i + 1), mutes: rate.NewLimiter(1, 1)}
+		p := &participant{room: r, ownID: a.ID, id: a.ID, base: a.ID, own: a, attendee: a, sess: s, informed: true, mutes: rate.NewLimiter(1, 1)}
+		if i >= n {
+			p.guest = true
+			r.audience[a.ID] = p
+			continue
+		}
+		p.streamID = uint32(i + 1)
+		r.members[a.ID] = p
 		if i < senders {
 			r.index.sources = append(r.index.sources, meeting.VideoSource{AttendeeID: a.ID, StreamID: uint32(1000 + i), GroupID: uint32(500 + i), MaxBitrateKbps: 1400})
 		}
@@ -34,7 +41,7 @@ func crowd(b *testing.B, n, senders int) *room {
 }
 
 func (r *room) emptyOutboxes() {
-	for _, p := range r.members {
+	for p := range r.everybody() {
 		p.sess.out.mu.Lock()
 		p.sess.out.items, p.sess.out.size = p.sess.out.items[:0], 0
 		p.sess.out.mu.Unlock()
@@ -44,13 +51,13 @@ func (r *room) emptyOutboxes() {
 
 // BenchmarkIndex is one INDEX to everybody.
 func BenchmarkIndex(b *testing.B) {
-	for _, c := range []struct{ people, senders int }{{250, 0}, {250, 25}, {250, 250}} {
-		b.Run(fmt.Sprintf("%d people %d senders", c.people, c.senders), func(b *testing.B) {
-			r := crowd(b, c.people, c.senders)
+	for _, c := range []struct{ people, senders, audience int }{{250, 0, 0}, {250, 25, 0}, {250, 250, 0}, {250, 25, 1000}, {250, 25, 10_000}} {
+		b.Run(fmt.Sprintf("%d people %d senders %d watch", c.people, c.senders, c.audience), func(b *testing.B) {
+			r := crowd(b, c.people, c.senders, c.audience)
 			b.ReportAllocs()
 			for b.Loop() {
 				made := r.newIndexes()
-				for _, p := range r.members {
+				for p := range r.everybody() {
 					r.sendIndex(p, made)
 				}
 				r.emptyOutboxes()
@@ -61,7 +68,7 @@ func BenchmarkIndex(b *testing.B) {
 
 // BenchmarkLevels is one frame of volumes to everybody.
 func BenchmarkLevels(b *testing.B) {
-	r := crowd(b, 250, 0)
+	r := crowd(b, 250, 0, 0)
 	var talking []meeting.AudioLevel
 	for id := range r.members {
 		if talking = append(talking, meeting.AudioLevel{AttendeeID: id, Volume: 20}); len(talking) == 3 {

@@ -97,6 +97,19 @@ type actor struct {
 	session uint64
 	muted   bool
 	view    *rosterView
+	guest   bool   // of the replica
+	as      string // who a guest is promoted to
+}
+
+// shown is who others see of an actor, "" for nobody.
+func (a *actor) shown() string {
+	switch {
+	case a.client == nil, a.guest && a.as == "":
+		return ""
+	case a.guest:
+		return "id-" + a.as
+	}
+	return "id-" + a.name
 }
 
 type stage struct {
@@ -117,7 +130,7 @@ func (s *stage) enter(name string, again bool) {
 	if a.client != nil && again {
 		a.client.Cut()
 	}
-	a.client = s.w.dial(name, signaltest.Options{})
+	a.client, a.as = s.w.dial(name, signaltest.Options{}), ""
 	if _, _, err := a.client.Join(s.w.ctx(), a.session); err != nil {
 		s.w.t.Fatalf("%s: %v", name, err)
 	}
@@ -140,7 +153,7 @@ func (s *stage) away(name string, leave bool) {
 	}
 	a.client.Cut()
 	s.w.peer(name).Flow(false)
-	a.client = nil
+	a.client, a.as = nil, ""
 }
 
 // collect lets every client read what has come, and takes away those that the
@@ -156,8 +169,24 @@ func (s *stage) collect() {
 		}
 		if len(a.client.Take(signalpb.SdkSignalFrame_AUDIO_STATUS)) > 0 {
 			s.away(a.name, true)
+			continue
+		}
+		if len(a.client.Take(signalpb.SdkSignalFrame_PRIMARY_MEETING_LEAVE)) > 0 {
+			a.as = ""
 		}
 	}
+}
+
+// promote makes a guest, who enters first if it is away, an attendee of the primary.
+func (s *stage) promote(name, as string) {
+	s.collect()
+	a := s.actors[name]
+	if a.client == nil {
+		s.enter(name, false)
+	}
+	s.w.promote(a.client, as)
+	s.collect()
+	a.as = as
 }
 
 func (s *stage) wait(d time.Duration) {
@@ -177,12 +206,13 @@ func (s *stage) wait(d time.Duration) {
 // are, muted as they are; and one whose socket was reset and who is back in time
 // was never seen leaving.
 func TestRosterConverges(t *testing.T) {
-	names := []string{"a", "b", "c", "d", "a#content", "b#content"}
+	names := []string{"a", "b", "c", "d", "a#content", "b#content", "x", "y"}
 	rapid.Check(t, func(rt *rapid.T) {
 		type step struct{ What, Who string }
 		steps := rapid.SliceOfN(rapid.Custom(func(rt *rapid.T) step {
 			return step{
-				rapid.SampledFrom([]string{"enter", "enter", "elsewhere", "leave", "cut", "bounce", "replace", "mute", "mute", "wait 1", "wait 14"}).Draw(rt, "what"),
+				rapid.SampledFrom([]string{"enter", "enter", "elsewhere", "leave", "cut", "bounce", "replace", "mute", "mute", "wait 1", "wait 14",
+					"x as a", "x as c", "y as c", "demote x"}).Draw(rt, "what"),
 				rapid.SampledFrom(names).Draw(rt, "who"),
 			}
 		}), 5, 25).Draw(rt, "steps")
@@ -190,7 +220,7 @@ func TestRosterConverges(t *testing.T) {
 		inWorld(t, func(w *world) {
 			s := &stage{w: w, actors: map[string]*actor{}}
 			for _, n := range names {
-				s.actors[n] = &actor{name: n}
+				s.actors[n] = &actor{name: n, guest: n == "x" || n == "y"}
 			}
 			for _, st := range steps {
 				a := s.actors[st.Who]
@@ -237,6 +267,14 @@ func TestRosterConverges(t *testing.T) {
 					if a.muted = !a.muted; a.client != nil {
 						_ = a.client.Mute(a.muted)
 					}
+				case "x as a", "x as c", "y as c":
+					who, as, _ := strings.Cut(st.What, " as ")
+					s.promote(who, as)
+				case "demote x":
+					if x := s.actors["x"]; x.client != nil {
+						_ = x.client.Demote()
+						x.as = ""
+					}
 				case "wait 1":
 					s.wait(time.Second)
 				case "wait 14":
@@ -246,10 +284,11 @@ func TestRosterConverges(t *testing.T) {
 			s.wait(20 * time.Second)
 			var want []string
 			for n, a := range s.actors {
-				if a.client == nil {
+				who := a.shown()
+				if who == "" {
 					continue
 				}
-				want = append(want, "id-"+n+mark(a.muted, " muted"))
+				want = append(want, who+mark(a.muted, " muted"))
 				if base, isContent := strings.CutSuffix(n, "#content"); isContent && s.actors[base].client == nil {
 					problem = n + " is there without its base"
 				}
