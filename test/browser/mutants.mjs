@@ -52,7 +52,7 @@ const mutants = [
   ['who watches is told no videos', 'internal/signaling/index.go', 'for p := range r.everybody() {', 'for _, p := range r.members {', 'replicas', 'who watches hears'],
   ['who is promoted is not heard', 'internal/signaling/audience.go', '\tr.become(p)\n\tif p.informed {', '\tif p.informed {', 'replicas', 'who is promoted takes part'],
   ['who is promoted is heard under its own name', 'internal/media/peer.go', 'p.source.SetID(p.id)', '_ = p.source', 'replicas', 'who is promoted takes part'],
-  ['who is promoted is offered its own camera', 'internal/signaling/audience.go', 'p.id, p.base, p.attendee, p.promoted = a.ID, a.ID, a, true', 'p.id, p.attendee, p.promoted = a.ID, a, true', 'replicas', 'who is promoted takes part'],
+  ['who is promoted is offered its own camera', 'internal/signaling/index.go', 'view.except = p.base', 'view.except = p.ownID', 'replicas', 'who is promoted takes part'],
   ['who steps down goes on', 'internal/signaling/audience.go', '\tr.become(p)\n\tif showed', '\tif showed', 'replicas', 'who is promoted takes part'],
   ['who steps down is not told to stop its camera', 'internal/signaling/audience.go', 'if showed && p.sess != nil {', 'if showed && p.sess == nil {', 'replicas', 'who is promoted takes part'],
   ['who is demoted is not told', 'internal/signaling/audience.go', '\tr.stepDown(p, false)\n\tif p.sess != nil {', '\tr.stepDown(p, false)\n\tif p.sess == nil {', 'replicas', 'the deletion of its attendee'],
