@@ -47,6 +47,8 @@ func Run(t *testing.T, o Opener) {
 		"Reopen":            testReopen,
 		"Model":             testModel,
 		"Linearizable":      testLinearizable,
+		"LinearRestarts":    testLinearizableOverRestarts,
+		"LinearPages":       testLinearizablePages,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, o) })
 	}
