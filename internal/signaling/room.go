@@ -604,8 +604,7 @@ func (r *room) tick() {
 			if now.Sub(alive) >= t.Grace || now.Sub(p.socketLost) >= t.MaxGrace {
 				r.remove(p, true)
 			}
-		case (p.shownID() != 0 || p.informed) && now.Sub(p.lastHeard()) >= t.Grace:
-			// Neither its media nor its signaling: its cable is cut.
+		case (p.shownID() != 0 || p.informed) && now.Sub(p.lastHeard()) >= t.Silent:
 			p.sess.close(closeServerError, "nothing came for too long")
 			r.remove(p, true)
 		case !p.mediaClosed.IsZero() && now.Sub(p.mediaClosed) >= t.MaxGrace:

@@ -111,6 +111,10 @@ type Timings struct {
 	// Grace is how long an attendee is kept after both its socket and its media
 	// are gone. Default 12 s.
 	Grace time.Duration
+	// Silent is how long a connection may send neither media nor signaling before
+	// its cable counts as cut; clients ping every 10 s. Default 12 s, or Grace when
+	// that is longer.
+	Silent time.Duration
 	// MaxGrace bounds how long media alone keeps an attendee. Default 90 s.
 	MaxGrace time.Duration
 	// PresenceFallback is how long after ICE and DTLS an attendee counts as
@@ -140,6 +144,7 @@ func (t Timings) withDefaults() Timings {
 	set(&t.BeforeJoin, 30*time.Minute)
 	set(&t.Idle, 40*time.Second)
 	set(&t.Grace, 12*time.Second)
+	set(&t.Silent, max(t.Grace, 12*time.Second))
 	set(&t.MaxGrace, 90*time.Second)
 	set(&t.PresenceFallback, 5*time.Second)
 	set(&t.IndexDelay, 120*time.Millisecond)
