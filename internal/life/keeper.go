@@ -212,9 +212,13 @@ func (k *Keeper) look(r meeting.Reader, id string) {
 		return
 	}
 	a, _ := r.Attendance(id)
-	at, why := k.cfg.Rules.Due(m, a)
-	if first := k.begun.Add(k.cfg.Return); !at.IsZero() && why != meeting.EndMax && at.Before(first) {
-		at = first
+	at, _ := k.cfg.Rules.Due(m, a)
+	if first := k.begun.Add(k.cfg.Return); !at.IsZero() && at.Before(first) {
+		// Too few in it is no reason yet; its age may be.
+		at, _ = meeting.Lifetime{Max: k.cfg.Rules.Max}.Due(m, a)
+		if at.IsZero() || at.After(first) {
+			at = first
+		}
 	}
 	k.put(id, at)
 }

@@ -107,6 +107,27 @@ func TestIndex(t *testing.T) {
 	})
 }
 
+// Video that comes before its sender counts as present starts when it joins.
+func TestVideoStartsAfterJoining(t *testing.T) {
+	inWorld(t, func(w *world) {
+		a := w.join("a", 1)
+		w.subscribe(a, &signalpb.SdkSubscribeFrame{SdpOffer: proto.String(audioOffer)})
+		w.confs.Last().SetSources(nil, video("a", 9, 3))
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if d := cmp.Diff([]string{"Authorized id-a"}, w.events.list()); d != "" {
+			t.Errorf("before it joined: %s", d)
+		}
+		w.peer("a").Flow(true)
+		w.peer("a").Events.AudioArrived()
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if d := cmp.Diff([]string{"Authorized id-a", "Joined id-a", "VideoStarted id-a"}, w.events.list()); d != "" {
+			t.Errorf("presence: %s", d)
+		}
+	})
+}
+
 func TestIndexGathersChanges(t *testing.T) {
 	inWorld(t, func(w *world) {
 		a, b := w.enter("a", 1), w.enter("b", 2)
