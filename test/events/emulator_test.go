@@ -5,6 +5,7 @@ package events
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"io"
@@ -16,6 +17,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -40,6 +42,23 @@ type emulator struct {
 	shut atomic.Bool
 	sqs  *sqs.Client // these do not
 	sns  *sns.Client
+
+	mu    sync.Mutex
+	asked map[string]int // requests through the door, by operation
+}
+
+// note counts a request by its operation.
+func (e *emulator) note(r *http.Request) {
+	_, operation, _ := strings.Cut(r.Header.Get("X-Amz-Target"), ".")
+	if operation == "" {
+		body, _ := io.ReadAll(r.Body)
+		r.Body = io.NopCloser(bytes.NewReader(body))
+		form, _ := url.ParseQuery(string(body))
+		operation = form.Get("Action")
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.asked[operation]++
 }
 
 func startEmulator(t *testing.T) *emulator {
@@ -74,7 +93,7 @@ func startEmulator(t *testing.T) *emulator {
 	if err != nil {
 		t.Fatal(err)
 	}
-	e := &emulator{}
+	e := &emulator{asked: map[string]int{}}
 	proxy := &httputil.ReverseProxy{
 		Rewrite:  func(r *httputil.ProxyRequest) { r.SetURL(to) },
 		ErrorLog: log.New(io.Discard, "", 0), // clients are killed
@@ -83,6 +102,7 @@ func startEmulator(t *testing.T) *emulator {
 		if e.shut.Load() {
 			panic(http.ErrAbortHandler)
 		}
+		e.note(r)
 		proxy.ServeHTTP(w, r)
 	}))
 	t.Cleanup(door.Close)
@@ -155,17 +175,21 @@ func (e *emulator) receive(ctx context.Context, t *testing.T, queueURL string) (
 	return out.Messages
 }
 
-// await receives n messages, as the envelopes in their bodies, or in the
-// wrapping of a topic.
+// await receives n different messages, as the envelopes in their bodies, or in
+// the wrapping of a topic.
 func (e *emulator) await(t *testing.T, queueURL string, n int) (list []envelope, raw []types.Message) {
 	t.Helper()
-	deadline := time.Now().Add(30 * time.Second)
+	deadline := time.Now().Add(3 * time.Minute) // a try that failed may be a minute ago
+	seen := map[string]bool{}
 	for len(list) < n {
 		if time.Now().After(deadline) {
 			t.Fatalf("%d of %d messages came: %+v", len(list), n, list)
 		}
 		for _, m := range e.receive(t.Context(), t, queueURL) {
-			list, raw = append(list, open(t, *m.Body)), append(raw, m)
+			if one := open(t, *m.Body); !seen[one.ID] {
+				seen[one.ID] = true
+				list, raw = append(list, one), append(raw, m)
+			}
 		}
 	}
 	return list, raw
