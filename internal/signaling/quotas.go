@@ -59,7 +59,7 @@ func (p *participant) hasCamera() bool { return p.camera || p.prev != nil && p.p
 func (r *room) camerasFull() bool {
 	n := 0
 	for _, p := range r.members {
-		if !p.content && p.hasCamera() {
+		if p.hasCamera() {
 			n++
 		}
 	}

@@ -281,6 +281,54 @@ func TestDataMessagesByQuota(t *testing.T) {
 	})
 }
 
+// Whoever may send many messages may send as many frames.
+func TestFramesForManyDataMessages(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.setQuotas(func(q *meeting.Quotas) { q.DataMessageRate, q.DataMessageBurst = 2500, 2500 })
+		a, b := w.enter("a", 1), w.enter("b", 2)
+		for second := range 8 { // 12 000 at once and 600 a second are usual
+			for range 2500 {
+				_ = a.Message("t", "x", 0)
+			}
+			if n := len(messages(b)); n != 2500 {
+				t.Fatalf("second %d: %d are delivered", second+1, n)
+			}
+			time.Sleep(time.Second)
+		}
+	})
+}
+
+// The camera of a promoted attendee of a replica counts as one of the primary's.
+func TestCamerasOfPromotedAttendees(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.setQuotas(videos(1))
+		a, x := w.enter("a", 1), w.enter("x", 2)
+		w.promote(x, "b")
+		if !w.camera("a", a) || w.camera("x", x) {
+			t.Fatal("the place is not a's")
+		}
+		w.subscribe(a, cameraOff())
+		if !w.camera("x", x) || w.camera("a", a) {
+			t.Error("the place is not x's")
+		}
+		if err := x.Send(&signaltest.Frame{Type: signalpb.SdkSignalFrame_PRIMARY_MEETING_LEAVE.Enum(),
+			PrimaryMeetingLeave: &signalpb.SdkPrimaryMeetingLeaveFrame{}}); err != nil {
+			t.Fatal(err)
+		}
+		if err := x.Ping(w.ctx()); err != nil {
+			t.Fatal(err)
+		}
+		if !w.camera("a", a) {
+			t.Error("the place of one who was demoted is not free")
+		}
+		w.subscribe(a, cameraOff())
+		w.promote(x, "b")
+		if !w.camera("a", a) {
+			t.Error("promoted again, x has a place without having sent video")
+		}
+	})
+}
+
 // With nothing else said, the limits are AWS's.
 func TestDefaultQuotas(t *testing.T) {
 	s := New(Config{})
