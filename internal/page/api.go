@@ -160,6 +160,10 @@ func (p *Page) refused(w http.ResponseWriter, r *http.Request, call string, err 
 	switch code(err) {
 	case "LimitExceededException", "ResourceLimitExceededException":
 		answer = meeting.Errorf(meeting.CodeLimitExceeded, "This meeting is full.")
+		var call *smithy.OperationError
+		if errors.As(err, &call) && call.Operation() == "CreateMeeting" {
+			answer = meeting.Errorf(meeting.CodeLimitExceeded, "This server has as many meetings as it may. Try again when one has ended.")
+		}
 	case "ThrottlingException", "ThrottledClientException", "TooManyRequestsException":
 		answer = meeting.Errorf(meeting.CodeThrottled, "Many people are joining right now. Try again in a moment.")
 	case "NotFoundException":
