@@ -16,7 +16,7 @@ import (
 )
 
 // accountCommands tells what accounts may use and use, and changes it.
-func (s *Server) accountCommands(service *meeting.Service) commands {
+func (s *Server) accountCommands(service *meeting.Service, keys *account.Book) commands {
 	return func(mux *http.ServeMux) {
 		mux.HandleFunc("GET /accounts", func(w http.ResponseWriter, r *http.Request) {
 			known, err := service.AccountsWithQuotas(r.Context())
@@ -24,7 +24,15 @@ func (s *Server) accountCommands(service *meeting.Service) commands {
 				refuse(w, err)
 				return
 			}
-			listAccounts(r.Context(), w, service, append(known, s.cfg.Account))
+			with, err := keys.List(r.Context())
+			if err != nil {
+				refuse(w, err)
+				return
+			}
+			for _, k := range with {
+				known = append(known, k.Account)
+			}
+			listAccounts(r.Context(), w, service, known)
 		})
 		one := func(change func(*http.Request, string) error) http.HandlerFunc {
 			return func(w http.ResponseWriter, r *http.Request) {
@@ -117,7 +125,7 @@ func showAccount(ctx context.Context, w http.ResponseWriter, service *meeting.Se
 }
 
 // ListAccounts has the server that runs on a data directory list the accounts
-// that it knows, with what they use.
+// that have access keys or quotas of their own, with what they use.
 func ListAccounts(ctx context.Context, dataDir string, out io.Writer) error {
 	return ask(ctx, dataDir, http.MethodGet, "/accounts", out)
 }

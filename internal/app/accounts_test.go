@@ -28,7 +28,7 @@ func once(s *Server, path string) func(*chimesdkmeetings.Options) {
 	}
 }
 
-func createMeeting(ctx context.Context, c *chimesdkmeetings.Client, token string, opt func(*chimesdkmeetings.Options)) error {
+func askForMeeting(ctx context.Context, c *chimesdkmeetings.Client, token string, opt func(*chimesdkmeetings.Options)) error {
 	_, err := c.CreateMeeting(ctx, &chimesdkmeetings.CreateMeetingInput{
 		ClientRequestToken: aws.String(token), ExternalMeetingId: aws.String("room"), MediaRegion: aws.String("us-east-1"),
 	}, opt)
@@ -83,7 +83,7 @@ func TestActiveMeetingsOfAnAccount(t *testing.T) {
 	for range 16 {
 		wg.Go(func() {
 			for n := next.Add(1); n <= 300; n = next.Add(1) {
-				err := createMeeting(t.Context(), c, fmt.Sprint("room-", n), once(s, ""))
+				err := askForMeeting(t.Context(), c, fmt.Sprint("room-", n), once(s, ""))
 				var full *types.LimitExceededException
 				switch {
 				case err == nil:
@@ -102,7 +102,7 @@ func TestActiveMeetingsOfAnAccount(t *testing.T) {
 	}
 	create := func(what, path, token, want string) {
 		t.Helper()
-		if got := errorName(createMeeting(t.Context(), c, token, once(s, path))); got != want {
+		if got := errorName(askForMeeting(t.Context(), c, token, once(s, path))); got != want {
 			t.Errorf("%s: %q, want %q", what, got, want)
 		}
 	}
@@ -188,7 +188,7 @@ func TestRequestsOfAnAccount(t *testing.T) {
 		}
 	}
 	exhaust("CreateMeeting", "", "ThrottlingException", func(opt func(*chimesdkmeetings.Options)) error {
-		return createMeeting(t.Context(), c, "room", opt)
+		return askForMeeting(t.Context(), c, "room", opt)
 	})
 	if _, err := c.GetMeeting(t.Context(), &chimesdkmeetings.GetMeetingInput{MeetingId: room.Meeting.MeetingId}, once(s, "")); err != nil {
 		t.Fatalf("another operation: %v", err)
@@ -199,7 +199,7 @@ func TestRequestsOfAnAccount(t *testing.T) {
 	})
 	rate("0")
 	for range 50 {
-		if err := createMeeting(t.Context(), c, "room", once(s, "")); err != nil {
+		if err := askForMeeting(t.Context(), c, "room", once(s, "")); err != nil {
 			t.Fatalf("without a limit: %v", err)
 		}
 	}
@@ -220,7 +220,7 @@ func TestThePageHasRequestsOfItsOwn(t *testing.T) {
 		return strings.Join(lines, "")
 	}
 	c := sdk(t, s)
-	for n := 0; errorName(createMeeting(t.Context(), c, "room", once(s, ""))) != "ThrottlingException"; n++ {
+	for n := 0; errorName(askForMeeting(t.Context(), c, "room", once(s, ""))) != "ThrottlingException"; n++ {
 		if n == 1000 {
 			t.Fatal("nothing is throttled")
 		}

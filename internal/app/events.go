@@ -34,6 +34,6 @@ func (s *Server) startEvents(ctx context.Context, store meeting.Store, service *
 		return fmt.Errorf("starting the delivery of events: %w", err)
 	}
 	s.started("events", n.Close)
-	s.startControl(deadLetterCommands(n), s.accountCommands(service), s.clientEventCommands, s.keyCommands(book))
+	s.startControl(deadLetterCommands(n), s.accountCommands(service, book), s.clientEventCommands, s.keyCommands(book))
 	return nil
 }

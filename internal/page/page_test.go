@@ -234,6 +234,7 @@ func TestJoinSaysWhatTheAPIRefused(t *testing.T) {
 		message   string
 	}{
 		{"CreateAttendee", failure{400, "LimitExceededException", "quota"}, 3, 409, "full"},
+		{"CreateMeeting", failure{400, "LimitExceededException", "quota"}, 3, 409, "as many meetings"},
 		{"CreateAttendee", failure{404, "NotFoundException", "gone"}, 2, 404, "has ended"},
 		{"CreateMeeting", failure{409, "ConflictException", "token"}, 1, 409, "other settings"},
 		{"CreateMeeting", failure{403, "ForbiddenException", "no " + testSecret}, 1, 500, "key was not accepted"},
