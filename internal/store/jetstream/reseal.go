@@ -54,37 +54,53 @@ func (s *Store) record(data []byte) (projection.Record, error) {
 // streams. Wherever it is interrupted, the streams hold the whole state, and the
 // next start goes on: what was read this time stays until two new snapshots are
 // there, and is what tells that something is still to do.
+//
+// In an outside cluster other nodes may do the same at the same time, so nothing
+// is dropped there beyond what every snapshot drops.
 func (s *Store) reseal(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 2*snapshotTimeout)
+	defer cancel()
 	ends, err := s.endMarkers(ctx)
 	if err != nil {
 		return err
 	}
-	for _, end := range ends {
-		s.stale = s.stale || end.Key != s.cfg.Seal.ID()
+	stale, err := s.isStale(ctx, ends)
+	if err != nil || !stale {
+		return err
 	}
-	info, err := s.commits.Info(ctx)
-	if err != nil {
-		return fmt.Errorf("read log: %w", err)
-	}
-	if first := info.State.FirstSeq; info.State.Msgs > 0 {
-		msg, err := s.commits.GetMsg(ctx, first)
-		if err != nil {
-			return fmt.Errorf("read log: message %d: %w", first, err)
-		}
-		s.stale = s.stale || seal.SealedBy(msg.Data) != s.cfg.Seal.ID()
-	}
-	if !s.stale {
+	if !s.engine.embedded() {
+		s.log.Warn("store holds what is not sealed with this master key; it goes as snapshots take its place, and the old key is needed until then")
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, 2*snapshotTimeout)
-	defer cancel()
 	begun := time.Now()
 	if err := s.writeAnew(ctx, ends); err != nil {
 		return fmt.Errorf("writing the state anew under its master key: %w", err)
 	}
-	s.stale = false
 	s.log.Info("store wrote its state anew", "sealed", s.cfg.Seal.ID() != "", "took", time.Since(begun).Round(time.Millisecond))
 	return nil
+}
+
+// isStale reports whether a snapshot, what was read of the log, or the log's
+// beginning is not sealed as it would be now.
+func (s *Store) isStale(ctx context.Context, ends []endMarker) (bool, error) {
+	if s.stale || slices.ContainsFunc(ends, func(end endMarker) bool { return end.Key != s.cfg.Seal.ID() }) {
+		return true, nil
+	}
+	info, err := s.commits.Info(ctx)
+	if err != nil {
+		return false, fmt.Errorf("read log: %w", err)
+	}
+	if info.State.Msgs == 0 {
+		return false, nil
+	}
+	first, err := s.commits.GetMsg(ctx, info.State.FirstSeq)
+	if errors.Is(err, jetstream.ErrMsgNotFound) && !s.engine.embedded() {
+		return false, nil // another node dropped it meanwhile
+	}
+	if err != nil {
+		return false, fmt.Errorf("read log: message %d: %w", info.State.FirstSeq, err)
+	}
+	return seal.SealedBy(first.Data) != s.cfg.Seal.ID(), nil
 }
 
 func (s *Store) writeAnew(ctx context.Context, ends []endMarker) error {
@@ -119,7 +135,7 @@ func (s *Store) writeAnew(ctx context.Context, ends []endMarker) error {
 			return err
 		}
 	}
-	s.since, s.sinceLen = 0, 0
+	s.since, s.sinceLen, s.stale = 0, 0, false
 	return nil
 }
 

@@ -2,13 +2,16 @@ package jetstream
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"belfry/internal/seal"
 )
@@ -212,4 +215,72 @@ func TestKilledWhileWritingAnew(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Two nodes that are given a master key at the same moment both come up, and a
+// node without it stops, saying why, and takes nothing for lost.
+func TestMasterKeyOfTwoNodes(t *testing.T) {
+	dir := t.TempDir()
+	_, url := outside(t, dir, 0, 1<<20)
+	cfg := Config{URL: url, SnapshotMessages: fewMessages}
+	a := open(t, cfg)
+	writes := fill(t, a, 2)
+	a.Close()
+
+	cfg.Seal = ring(t, 1)
+	var nodes [2]*Store
+	var errs [2]error
+	var both sync.WaitGroup
+	for i := range nodes {
+		both.Go(func() { nodes[i], errs[i] = Open(context.Background(), cfg) })
+	}
+	both.Wait()
+	for i, err := range errs {
+		if err != nil {
+			t.Fatalf("node %d: %v", i, err)
+		}
+		defer nodes[i].Close()
+	}
+	put(t, nodes[0], "from", "a")
+	for i, s := range nodes {
+		eventually(t, func() string {
+			if value, _ := get(t, s, "from"); value != "a" {
+				return fmt.Sprintf("node %d has not heard", i)
+			}
+			return ""
+		})
+		expectAll(t, s, writes)
+	}
+	// Snapshots take the place of what was plain, after which the key can change again.
+	for range 4 * fewMessages {
+		put(t, nodes[0], "from", "a")
+	}
+	eventually(t, func() string {
+		again := Config{URL: url, Seal: ring(t, 1)}
+		s := open(t, again)
+		defer s.Close()
+		expectAll(t, s, writes)
+		ends, err := s.endMarkers(context.Background())
+		if stale, _ := s.isStale(context.Background(), ends); stale || err != nil {
+			put(t, nodes[0], "from", "a")
+			return fmt.Sprintf("there is still something plain in %v (%v)", ends, err)
+		}
+		return ""
+	})
+	if _, err := tryOpen(t, Config{URL: url}); !errors.Is(err, seal.ErrKey) {
+		t.Errorf("a node without the master key: %v", err)
+	}
+
+	// A node that runs when another goes over to a master key.
+	other := Config{URL: url, Name: "other", SnapshotMessages: fewMessages, followEvery: 10 * time.Millisecond}
+	plain := open(t, other)
+	put(t, plain, "key-1", "value-1")
+	other.Seal = ring(t, 1)
+	put(t, open(t, other), "key-2", "value-2")
+	eventually(t, func() string {
+		if err := plain.Writable(); err == nil || !strings.Contains(err.Error(), "BELFRY_MASTER_KEY") {
+			return fmt.Sprintf("the node without the master key says %v", err)
+		}
+		return ""
+	})
 }

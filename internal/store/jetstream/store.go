@@ -46,9 +46,9 @@ type Config struct {
 	SnapshotBytes    int64
 	// CommitTimeout bounds how long an Update waits for the disk; 0: 10 s.
 	CommitTimeout time.Duration
-	// Seal seals what is written: the log and the snapshots. What was written
-	// plain, or under one of its old keys, is written anew by Open. nil: nothing
-	// is sealed.
+	// Seal seals what is written: the log and the snapshots. What lies in Dir plain,
+	// or under one of its old keys, is written anew by Open; in an outside cluster
+	// it goes when snapshots have taken its place. nil: nothing is sealed.
 	Seal   *seal.Ring
 	Logger *slog.Logger     // nil: none
 	Now    func() time.Time // nil: time.Now
@@ -170,20 +170,14 @@ func (s *Store) open(opening context.Context) error {
 	if err := s.openStreams(ctx); err != nil {
 		return err
 	}
-	for try := 1; ; try++ {
-		if err := s.load(ctx); err != nil {
-			return err
-		}
-		if noted := s.notedSequence(); s.applied < noted {
-			return fmt.Errorf("the log in %s ends at %d, it was at %d when it was last closed: data was lost", s.cfg.Dir, s.applied, noted)
-		}
-		err := s.reseal(opening)
-		if err == nil {
-			break
-		}
-		if !isWrongSequence(err) || try == loadTries { // else another node wrote meanwhile
-			return err
-		}
+	if err := s.load(ctx); err != nil {
+		return err
+	}
+	if noted := s.notedSequence(); s.applied < noted {
+		return fmt.Errorf("the log in %s ends at %d, it was at %d when it was last closed: data was lost", s.cfg.Dir, s.applied, noted)
+	}
+	if err := s.reseal(opening); err != nil {
+		return err
 	}
 	if !s.engine.embedded() {
 		return s.follow(ctx)
