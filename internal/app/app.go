@@ -42,6 +42,7 @@ type Server struct {
 	cfg    config.Config
 	logger *slog.Logger
 	key    keyPair
+	keyIs  string // of key, as account.Info.State was at the start
 
 	pageOn  bool
 	pageKey account.Key // when pageOn
@@ -108,7 +109,7 @@ func (s *Server) start(ctx context.Context) error {
 		DefaultMediaRegion: s.cfg.Region, Quotas: s.cfg.Quotas(),
 		Webhooks: s.cfg.EventWebhooks, Transcription: s.cfg.TranscribeEngine != "",
 	})
-	book, err := s.openBook(store)
+	book, err := s.openBook(ctx, store)
 	if err != nil {
 		return err
 	}

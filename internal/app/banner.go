@@ -15,7 +15,9 @@ func (s *Server) WriteBanner(w io.Writer) {
 		fmt.Fprintf(w, "  Meeting page  %s/meet/\n", s.URL())
 	}
 	fmt.Fprintf(w, "  Data          %s\n\n", s.cfg.DataDir)
-	if s.key.Generated {
+	if s.keyIs != "active" {
+		fmt.Fprintf(w, "The key pair %s is %s. Others: belfry keys list\n\n", s.key.ID, s.keyIs)
+	} else if s.key.Generated {
 		fmt.Fprintf(w, "For AWS clients, paste this into a shell:\n\n")
 		fmt.Fprintf(w, "  export AWS_ACCESS_KEY_ID=%s\n", s.key.ID)
 		fmt.Fprintf(w, "  export AWS_SECRET_ACCESS_KEY=%s\n", s.key.Secret.Reveal())

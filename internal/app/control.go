@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// controlSocket is where a running server hears from its command line. Who may
-// open the data directory may use it.
+// controlSocket is where a running server hears from its command line. The user
+// that the server runs as may use it, and root.
 func controlSocket(dataDir string) string { return filepath.Join(dataDir, "control.sock") }
 
 // commands gives a part's commands to the mux of the control socket.
@@ -32,6 +32,11 @@ func (s *Server) startControl(parts ...commands) {
 	listener, err := net.Listen("unix", path)
 	if err != nil {
 		s.logger.Warn("commands cannot reach this server", "error", err)
+		return
+	}
+	// Access keys are made here, and the directory may be one that others can look into.
+	if err := os.Chmod(path, 0o600); err != nil {
+		s.logger.Warn("commands cannot reach this server", "error", errors.Join(err, listener.Close()))
 		return
 	}
 	mux := http.NewServeMux()

@@ -32,6 +32,10 @@ const credentialsFile = "credentials"
 // loadKeyPair takes the key pair of the configuration, else the one that was
 // generated at an earlier start, else makes one and keeps it.
 func loadKeyPair(cfg config.Config, keys *seal.Ring) (keyPair, error) {
+	// A start that was killed may have left it, in a form that is not wanted now.
+	if err := os.Remove(filepath.Join(cfg.DataDir, credentialsFile+".new")); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return keyPair{}, fmt.Errorf("removing what is left of an earlier start: %w", err)
+	}
 	if cfg.AccessKeyID != "" {
 		return keyPair{ID: cfg.AccessKeyID, Secret: cfg.SecretAccessKey}, sealKeyPair(cfg, keys)
 	}
@@ -66,16 +70,25 @@ func sealKeyPair(cfg config.Config, keys *seal.Ring) error {
 
 func writeKeyPair(path string, key keyPair, keys *seal.Ring) error {
 	text := fmt.Sprintf("[default]\naws_access_key_id = %s\naws_secret_access_key = %s\n", key.ID, key.Secret.Reveal())
-	// Never is there half a file in the place of a whole one.
-	next := path + ".new"
-	err := os.WriteFile(next, keys.Seal(credentialsFile, []byte(text)), 0o600)
-	if err == nil {
-		err = os.Rename(next, path)
-	}
-	if err != nil {
+	if err := replaceFile(path, keys.Seal(credentialsFile, []byte(text))); err != nil {
 		return fmt.Errorf("keeping the generated key pair: %w", err)
 	}
 	return nil
+}
+
+// replaceFile writes a file such that there never is half of it in the place of
+// what was there.
+func replaceFile(path string, data []byte) error {
+	next := path + ".new"
+	f, err := os.OpenFile(next, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(data)
+	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return errors.Join(err, os.Remove(next))
+	}
+	return os.Rename(next, path)
 }
 
 // readKeyPair also says which master key the file is sealed with, "" for none.

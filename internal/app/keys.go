@@ -19,7 +19,7 @@ import (
 
 // openBook makes the keyring of this server, which has the key of the settings,
 // or the generated one, that of the meeting page, and those in the store.
-func (s *Server) openBook(store meeting.Store) (*account.Book, error) {
+func (s *Server) openBook(ctx context.Context, store meeting.Store) (*account.Book, error) {
 	from := account.FromSettings
 	if s.key.Generated {
 		from = account.Generated
@@ -35,7 +35,16 @@ func (s *Server) openBook(store meeting.Store) (*account.Book, error) {
 		s.pageKey = key
 		given = append(given, account.Given{Key: key, From: account.Own})
 	}
-	return account.NewBook(store, api.Operations(), nil, given...)
+	book, err := account.NewBook(store, api.Operations(), nil, given...)
+	if err != nil {
+		return nil, err
+	}
+	list, err := book.List(ctx)
+	if err != nil {
+		return nil, err
+	}
+	s.keyIs = list[0].State // the first that was given
+	return book, nil
 }
 
 // keyCommands lists the access keys and changes them.

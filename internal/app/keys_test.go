@@ -213,6 +213,13 @@ func TestKeysByCommand(t *testing.T) {
 	expect(next, unknown, "removed, after a restart")
 	expect(brief, expired, "over, after a restart")
 	expect(issued{s.key.ID, s.key.Secret.Reveal(), ""}, unknown, "disabled, after a restart")
+	var banner strings.Builder
+	if s.WriteBanner(&banner); strings.Contains(banner.String(), s.key.Secret.Reveal()) || !strings.Contains(banner.String(), s.key.ID+" is disabled") {
+		t.Errorf("the banner offers a key that is disabled: %s", banner.String())
+	}
+	if info, err := os.Stat(controlSocket(dir)); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("the socket that keys are made by is open to others: %v, %v", info.Mode(), err)
+	}
 }
 
 // finds lists where below a directory a secret lies, in any form that it could be
@@ -307,6 +314,10 @@ func TestStolenDataDirectory(t *testing.T) {
 		}
 	}
 
+	left := filepath.Join(cfg.DataDir, credentialsFile+".new") // of a start that was killed
+	if err := os.WriteFile(left, secrets["the generated secret"], 0o600); err != nil {
+		t.Fatal(err)
+	}
 	cfg.MasterKey = masterKey("5e")
 	s = start(cfg)
 	if got := answers(t, as(t, s, first, "us-east-1")); got != good {
