@@ -84,6 +84,9 @@ type Options struct {
 	// ValidationAsBadRequest answers broken model constraints with the declared
 	// BadRequestException instead of the ValidationException that AWS sends.
 	ValidationAsBadRequest bool
+	// AWSRegionsOnly refuses signatures for a region in which AWS does not have the
+	// API: the 2018 one is in us-east-1 alone. Without it any region is as good.
+	AWSRegionsOnly bool
 }
 
 // Handler serves both APIs. It is an http.Handler for everything below the
@@ -160,6 +163,9 @@ func (h *Handler) answer(c *call, r *http.Request) (status int, body any, err er
 	c.in = restjson.NewReader(members)
 	c.identity = identify(op, r, target.prefix, members, h.opt.DefaultAPI)
 
+	if h.opt.AWSRegionsOnly && !c.identity.isIn(signer.Region) {
+		return 0, nil, restjson.WrongRegion(signer.Region)
+	}
 	if !signer.Key.MayCall(op.name) {
 		return 0, nil, c.denied(signer.Key.User())
 	}

@@ -2,6 +2,7 @@ package api
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 
 	"belfry/internal/api/restjson"
@@ -41,6 +42,21 @@ func (i identity) label() string {
 // is reports whether the request is surely meant for the API, so that its rules
 // apply.
 func (i identity) is(api API) bool { return i.sure && i.api == api }
+
+// controlRegions are those in which AWS has the 2021 API.
+var controlRegions = []string{
+	"us-east-1", "us-west-2", "eu-central-1", "ap-southeast-1", "us-gov-east-1", "us-gov-west-1",
+	"af-south-1", "ap-northeast-1", "ap-northeast-2", "ap-south-1", "ap-southeast-2", "ca-central-1", "eu-west-2", "il-central-1",
+}
+
+// isIn reports whether AWS has the API in the region, which of the 2018 API is
+// but one, and among those of the other.
+func (i identity) isIn(region string) bool {
+	if i.is(Chime2018) {
+		return region == "us-east-1"
+	}
+	return slices.Contains(controlRegions, region)
+}
 
 // prefixes are the first path segments that name an API. "console" is what
 // sample code for the launch endpoint has in its URL.

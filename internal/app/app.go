@@ -301,7 +301,10 @@ func (s *Server) route(r *router, book *account.Book, service *meeting.Service, 
 	}
 	front, err := api.New(api.Options{
 		Meetings: service, Keys: book, Quotas: service.Quotas, Endpoints: endpoints(s.cfg.PublicURL, audioHost), Log: s.logger, Metrics: s.registry,
-		Signature: sigv4.Verifier{Skew: s.cfg.ClockSkew},
+		Signature:              sigv4.Verifier{Skew: s.cfg.ClockSkew},
+		DefaultAPI:             defaultAPI(s.cfg.DefaultAPI),
+		ValidationAsBadRequest: s.cfg.ValidationErrors == "BadRequestException",
+		AWSRegionsOnly:         s.cfg.SigningRegions == "aws",
 	})
 	if err != nil {
 		return err
@@ -337,7 +340,7 @@ func (s *Server) startHTTP(r *router) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		if err := server.Serve(s.listener); !errors.Is(err, http.ErrServerClosed) {
+		if err := server.Serve(refusalListener{s.listener, s.logger}); !errors.Is(err, http.ErrServerClosed) {
 			s.failed <- fmt.Errorf("serving HTTP: %w", err)
 		}
 	}()

@@ -14,6 +14,7 @@ import (
 	"github.com/google/uuid"
 
 	"belfry/internal/api"
+	"belfry/internal/api/restjson"
 )
 
 // router hands each request to who answers it. It is not an http.ServeMux,
@@ -74,7 +75,8 @@ func (r *router) stop(ctx context.Context) error {
 // it knows what was asked; for every other part it is written here.
 func (r *router) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	if !r.begin() {
-		http.Error(w, "the server is stopping", http.StatusServiceUnavailable)
+		restjson.WriteError(w, uuid.NewString(), &restjson.Error{Status: http.StatusServiceUnavailable,
+			Name: "ServiceUnavailableException", Code: "ServiceUnavailable", Message: "The server is stopping", RetryAfter: 1})
 		return
 	}
 	defer r.serving.Done()
@@ -151,6 +153,14 @@ func (w *statusWriter) WriteHeader(status int) {
 // Unwrap lets http.ResponseController, and with it the upgrade to a socket,
 // reach the connection.
 func (w *statusWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// defaultAPI is the setting default_api.
+func defaultAPI(setting string) api.API {
+	if setting == "either" {
+		return ""
+	}
+	return api.API(setting)
+}
 
 // endpoints says where clients reach the server: where the operator says, else
 // where the request came to.

@@ -42,6 +42,9 @@ type Config struct {
 	MaxReplicas        int            `key:"max_replicas" help:"replicas of one primary meeting, 1-40"`
 	DataMessageRate    int            `key:"data_message_rate" help:"data messages a second that one client may send; more comes back to it as throttled, and at five times as many it is cut. 0: no limit"`
 	DataMessageBurst   int            `key:"data_message_burst" help:"how many data messages may come at once"`
+	DefaultAPI         string         `key:"default_api" help:"what a request means that does not tell its API: chime, chime-sdk-meetings, or either (refused only where both would refuse it)"`
+	ValidationErrors   string         `key:"validation_errors" help:"the error for a value outside its bounds: ValidationException, which AWS sends, or BadRequestException, which SDKs have a class for"`
+	SigningRegions     string         `key:"signing_regions" help:"regions that requests may be signed for: any, or aws (us-east-1 for the older API, for the newer one those where AWS has it)"`
 	ClockSkew          time.Duration  `key:"clock_skew" help:"how far the date of a signed request may be off"`
 	DropAfter          time.Duration  `key:"drop_after" help:"how long an attendee whose signaling and media are gone is kept before others see it drop"`
 	MeetingIdleTimeout time.Duration  `key:"meeting_idle_timeout" help:"a meeting without an attendee for so long ends; replicas do not; 0: never"`
@@ -81,6 +84,9 @@ func Default() Config {
 		MaxReplicas:      q.Replicas,
 		DataMessageRate:  q.DataMessageRate,
 		DataMessageBurst: q.DataMessageBurst,
+		DefaultAPI:       "either",
+		ValidationErrors: "ValidationException",
+		SigningRegions:   "any",
 		ClockSkew:        15 * time.Minute,
 		DropAfter:        12 * time.Second,
 		EventAWS:         "off",

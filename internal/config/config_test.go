@@ -63,7 +63,7 @@ func TestEverySettingHasFlagEnvironmentAndKey(t *testing.T) {
 		value := map[string]string{
 			"public_url": "http://h", "account": "000000000001", "turn": "never", "page": "off", "region": "eu-west-1",
 			"client_events": "500", "client_events_mib": "2", "client_events_total_mib": "99",
-			"store_replicas": "3", "log_level": "debug", "log_format": "json", "event_aws": "on", "event_webhooks": "https://h/x",
+			"store_replicas": "3", "log_level": "debug", "log_format": "json", "event_aws": "on", "default_api": "chime", "validation_errors": "BadRequestException", "signing_regions": "aws", "event_webhooks": "https://h/x",
 			"transcription_engine": "wss://h/x", "event_endpoints": "arn:aws:sqs:us-east-1:*=http://h:1", "media_advertise": "192.0.2.1,192.0.2.2",
 		}[s.key]
 		switch {

@@ -60,6 +60,9 @@ func (c *Config) Validate() error {
 	}{
 		{"turn", c.TURN, []string{"always", "never", "auto"}},
 		{"page", c.Page, []string{"auto", "on", "off"}},
+		{"default_api", c.DefaultAPI, []string{"either", "chime", "chime-sdk-meetings"}},
+		{"validation_errors", c.ValidationErrors, []string{"ValidationException", "BadRequestException"}},
+		{"signing_regions", c.SigningRegions, []string{"any", "aws"}},
 		{"event_aws", c.EventAWS, []string{"on", "off"}},
 		{"log_level", c.LogLevel, []string{"debug", "info", "warn", "error"}},
 		{"log_format", c.LogFormat, []string{"text", "json"}},

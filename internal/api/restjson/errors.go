@@ -46,6 +46,12 @@ func AccessDenied(format string, args ...any) *Error {
 	return &Error{Status: http.StatusForbidden, Name: "AccessDeniedException", Message: fmt.Sprintf(format, args...)}
 }
 
+// WrongRegion refuses a signature for a region in which AWS does not have the API.
+func WrongRegion(region string) *Error {
+	return &Error{Status: http.StatusForbidden, Name: "InvalidSignatureException",
+		Message: fmt.Sprintf("Credential should be scoped to a valid region, not '%s'. ", region)}
+}
+
 func serialization(format string, args ...any) *Error {
 	return &Error{Status: http.StatusBadRequest, Name: "SerializationException", Message: fmt.Sprintf(format, args...)}
 }
