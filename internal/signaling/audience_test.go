@@ -551,11 +551,11 @@ func TestShareOfAPromotedAttendee(t *testing.T) {
 		wantIndex(t, "a", a, "2 people, id-b#content")
 		wantIndex(t, "x", x, "")
 		_ = x.Demote()
-		if got := w.audioStatus(share); got != statusRemoved {
-			t.Errorf("the share was told %d", got)
-		}
 		if got := strings.Join(rosterOf(a), "; "); !strings.Contains(got, "322 left") || !strings.Contains(got, "323 left") {
 			t.Errorf("a was told %s", got)
+		}
+		if got := w.audioStatus(share); got != statusRemoved {
+			t.Errorf("the share was told %d", got)
 		}
 		wantIndex(t, "a", a, "1 people")
 	})

@@ -60,8 +60,6 @@ const mutants = [
   ['credentials need not be of one attendee', 'internal/signaling/audience.go', 'case attendeeID != "" && !strings', 'case attendeeID == "" && !strings', 'replicas', 'wrong credentials'],
   ['one attendee is many connections', 'internal/signaling/audience.go', 'if old == nil || old == p {', 'if true {', 'replicas', 'one connection at a time'],
   ['anybody who watches shares', 'internal/signaling/audience.go', 'if base == nil || !maySend(r.meeting, base.rights(), true) {', 'if base == nil {', 'replicas', 'who is promoted shares'],
-  ['a share outlives the promotion', 'internal/signaling/room.go', 'r.endShare(p, statusRemoved, closeRefused, "the attendee has left", dropped)', '', 'replicas', 'who is promoted shares'],
-  ['the end of a replica is not told', 'internal/signaling/room.go', 'p.home.ID == meetingID }', 'p.home == nil }', 'replicas', 'the end of a replica'],
   ['the end of a replica ends its primary', 'internal/signaling/server.go', 'sess.end(statusEnded, closeEnded, "meeting ended")\n\t}\n', 'sess.end(statusEnded, closeEnded, "meeting ended")\n\t}\n\tif r != nil && r.meeting.ID != meetingID {\n\t\ts.MeetingEnded(r.meeting.ID)\n\t}\n', 'replicas', 'the end of a replica'],
   ['a promotion outlives the socket', 'internal/signaling/room.go', 'if p.promoted && !p.content {\n\t\tr.stepDown(p, true)', 'if false {\n\t\tr.stepDown(p, true)', 'faults', 'who is promoted and loses'],
   ['a removed attendee is told nothing', 'internal/signaling/server.go', 'sess.end(statusRemoved, closeRefused, "attendee unavailable")', '_ = sess', 'ends', 'a deleted attendee'],

@@ -156,6 +156,7 @@ test('who is promoted shares content, and no longer than that', async () => {
   const share = `${ben.AttendeeId}#content`;
   await cat.run(() => window.person.share('blue'));
   await cat.until('contentShareDidStop', () => window.person.count('shareStop') > 0);
+  assert.deepEqual(await ann.run(() => Object.keys(window.person.joins)), [ann.id]);
   assert.equal(await promote(cat, ben), 'OK');
   await cat.run(() => window.person.share('yellow'));
   await ann.sees({ [share]: 'yellow' });
