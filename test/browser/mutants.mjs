@@ -61,7 +61,6 @@ const mutants = [
   ['one attendee is many connections', 'internal/signaling/audience.go', 'if old == nil || old == p {', 'if true {', 'replicas', 'one connection at a time'],
   ['anybody who watches shares', 'internal/signaling/audience.go', 'if base == nil || !maySend(r.meeting, base.rights(), true) {', 'if base == nil {', 'replicas', 'who is promoted shares'],
   ['the end of a replica ends its primary', 'internal/signaling/server.go', 'sess.end(statusEnded, closeEnded, "meeting ended")\n\t}\n', 'sess.end(statusEnded, closeEnded, "meeting ended")\n\t}\n\tif r != nil && r.meeting.ID != meetingID {\n\t\ts.MeetingEnded(r.meeting.ID)\n\t}\n', 'replicas', 'the end of a replica'],
-  ['a promotion outlives the socket', 'internal/signaling/room.go', 'if p.promoted && !p.content {\n\t\tr.stepDown(p, true)', 'if false {\n\t\tr.stepDown(p, true)', 'faults', 'who is promoted and loses'],
   ['a removed attendee is told nothing', 'internal/signaling/server.go', 'sess.end(statusRemoved, closeRefused, "attendee unavailable")', '_ = sess', 'ends', 'a deleted attendee'],
   ['a deleted meeting is told as a removal', 'internal/signaling/server.go', 'sess.end(statusEnded, closeEnded, "meeting ended")', 'sess.end(statusRemoved, closeRefused, "meeting ended")', 'ends', 'a deleted meeting'],
   ['a second device is told as a removal', 'internal/signaling/room.go', 'old.sess.end(statusElsewhere', 'old.sess.end(statusRemoved', 'ends', 'who joins elsewhere'],
