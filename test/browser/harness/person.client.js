@@ -15,6 +15,7 @@ class Person {
     this.signal = {};
     this.active = [];
     this.messages = [];
+    this.transcripts = [];
     this.joins = {};
     this.leaves = {};
     this.context = new AudioContext({ sampleRate: rate });
@@ -69,6 +70,8 @@ class Person {
     this.av.realtimeSubscribeToReceiveDataMessage('chat', (message) => this.messages.push({
       text: message.text(), from: message.senderAttendeeId, user: message.senderExternalUserId, throttled: message.throttled, at: message.timestampMs,
     }));
+    // Clients before 2.13 have none.
+    this.av.transcriptionController?.subscribeToTranscriptEvent((event) => this.transcripts.push(JSON.parse(JSON.stringify(event))));
     this.av.subscribeToActiveSpeakerDetector(new chime.DefaultActiveSpeakerPolicy(), (ids) => { this.active = ids; });
 
     this.oscillator = this.context.createOscillator();
