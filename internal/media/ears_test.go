@@ -121,12 +121,17 @@ func TestEars(t *testing.T) {
 		c.peer.Close()
 	}
 
+	r.server.mu.Lock()
+	e := r.server.ears["m"][0]
+	r.server.mu.Unlock()
 	stop()
 	a.talk(20, tone(t, 400))
 	n := s.samples("a")
 	hears(t, b, "nobody by that name", false) // a quarter of a second
-	if more := s.samples("a") - n; more > 0 {
-		t.Errorf("%d samples after the end", more)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if more := s.samples("a") - n; more > 0 || len(e.queue) > 0 || len(r.server.ears) > 0 {
+		t.Errorf("%d samples after the end, %d packets wait", more, len(e.queue))
 	}
 }
 

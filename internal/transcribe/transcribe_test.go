@@ -586,6 +586,21 @@ func TestSpeechAndResults(t *testing.T) {
 	}
 }
 
+func TestQueueIsBounded(t *testing.T) {
+	w := newWorld(t)
+	w.start("en-US")
+	w.told("Started")
+	s := w.t9r.sessions[w.meeting.ID]
+	c := &conn{s: s, out: make(chan message, queueLength), streams: map[string]*stream{}}
+	for range queueLength + 10 {
+		c.Speech(w.speech(10)) // the first after the stream's announcement
+	}
+	c.Quiet(w.ann.ID)
+	if n := testutil.ToFloat64(w.t9r.metrics.audio.WithLabelValues("dropped")); n != 11 || len(c.out) != queueLength {
+		t.Errorf("%v were dropped, %d wait", n, len(c.out))
+	}
+}
+
 // An engine that does not read holds up nobody, and what it misses is counted.
 func TestEngineThatDoesNotRead(t *testing.T) {
 	w := newWorld(t)
