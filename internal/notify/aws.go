@@ -30,10 +30,21 @@ type arn struct{ region, account, resource string }
 // parseARN reads an ARN of a service.
 func parseARN(service meeting.TargetKind, text string) (arn, error) {
 	p := strings.SplitN(text, ":", 6)
-	if len(p) != 6 || p[0] != "arn" || p[2] != string(service) || p[3] == "" || p[5] == "" {
+	if len(p) != 6 || p[0] != "arn" || p[2] != string(service) || !isRegion(p[3]) || p[5] == "" {
 		return arn{}, errARN
 	}
 	return arn{region: p[3], account: p[4], resource: p[5]}, nil
+}
+
+// isRegion holds what becomes a part of a host's name to letters that make no
+// other host of it.
+func isRegion(text string) bool {
+	for _, c := range text {
+		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-' {
+			return false
+		}
+	}
+	return text != "" && len(text) < 64
 }
 
 // isFIFO reports whether a queue or topic keeps the order of a group.

@@ -46,12 +46,7 @@ func (f *functions) Send(ctx context.Context, address string, m Message) error {
 	if err != nil {
 		return err
 	}
-	if endpoint == "" {
-		endpoint = "https://lambda." + name.region + "." + suffixOf(address)
-	}
-	// The API operation Invoke: the whole ARN is one escaped segment of the path.
-	to := strings.TrimSuffix(endpoint, "/") + "/2015-03-31/functions/" + url.QueryEscape(address) + "/invocations"
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, to, bytes.NewReader(m.Body))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, invokeURL(endpoint, name.region, address), bytes.NewReader(m.Body))
 	if err != nil {
 		return fmt.Errorf("invoke the function: %w", withoutURL(err))
 	}
@@ -75,6 +70,15 @@ func (f *functions) Send(ctx context.Context, address string, m Message) error {
 		return fmt.Errorf("invoke the function: %d %s %s", res.StatusCode, res.Header.Get("X-Amzn-ErrorType"), said)
 	}
 	return nil
+}
+
+// invokeURL is the URL of the API operation Invoke, in which the whole ARN is one
+// escaped segment; endpoint "" is AWS itself.
+func invokeURL(endpoint, region, address string) string {
+	if endpoint == "" {
+		endpoint = "https://lambda." + region + "." + suffixOf(address)
+	}
+	return strings.TrimSuffix(endpoint, "/") + "/2015-03-31/functions/" + url.QueryEscape(address) + "/invocations"
 }
 
 // suffixOf is the domain of the partition that an ARN names.

@@ -276,7 +276,7 @@ func TestRequestsAreSigned(t *testing.T) {
 		"publish Action=Publish&Message=%7B%7D&MessageDeduplicationId=i&MessageGroupId=m&TopicArn=arn%3Aaws%3Asns%3Aeu-west-3%3A123456789012%3At.fifo&Version=2010-03-31",
 		"invoke POST /2015-03-31/functions/arn%3Aaws%3Alambda%3Aeu-west-3%3A123456789012%3Afunction%3Af%3Alive/invocations Event {}",
 	})
-	for _, wrong := range []string{"", "arn", "arn:aws:sqs::1:q", "arn:aws:sqs:r:1:", "arn:aws:other:r:1:x"} {
+	for _, wrong := range []string{"", "arn", "arn:aws:sqs::1:q", "arn:aws:sqs:r:1:", "arn:aws:other:r:1:x", "arn:aws:sqs:evil.example/:1:q"} {
 		if queue.Send(t.Context(), wrong, m) == nil || topic.Send(t.Context(), wrong, m) == nil || function.Send(t.Context(), wrong, m) == nil {
 			t.Errorf("%q is taken for a queue, topic or function", wrong)
 		}
@@ -331,4 +331,31 @@ func verify(v sigv4.Verifier, r *http.Request, body []byte) error {
 		return account.Key{ID: "key", Secret: "secret"}, nil
 	}, time.Now())
 	return err
+}
+
+// An ARN comes from whoever may create meetings: nothing in it leads to another
+// host than its region's, or out of its place in the path.
+func FuzzARN(f *testing.F) {
+	for _, seed := range []string{"arn:aws:lambda:eu-west-3:123456789012:function:f:live", "arn:aws-cn:lambda:cn-north-1:1:f", "arn:aws:lambda:evil.example/:1:f",
+		"arn:aws:lambda:r:1:../../x?y#z", "arn:aws:lambda:@h:1:f", "arn::lambda:r::%2e%2e"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, address string) {
+		name, err := parseARN(meeting.TargetLambda, address)
+		if err != nil {
+			return
+		}
+		u, err := url.Parse(invokeURL("", name.region, address))
+		if err != nil {
+			t.Fatalf("%q: %v", address, err)
+		}
+		suffix := ".amazonaws.com"
+		if strings.HasPrefix(address, "arn:aws-cn:") {
+			suffix += ".cn"
+		}
+		parts := strings.Split(u.EscapedPath(), "/")
+		if u.Host != "lambda."+name.region+suffix || strings.ContainsAny(name.region, "./@:") || u.User != nil || u.RawQuery != "" || u.Fragment != "" || len(parts) != 5 || parts[4] != "invocations" {
+			t.Errorf("%q leads to %s", address, u)
+		}
+	})
 }
