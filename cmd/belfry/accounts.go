@@ -17,11 +17,14 @@ const accountsUsage = `usage: belfry accounts list [settings]
        belfry accounts show ACCOUNT [settings]
        belfry accounts set ACCOUNT QUOTA=NUMBER ... [settings]
        belfry accounts reset ACCOUNT [QUOTA ...] [settings]
+       belfry accounts disable|enable ACCOUNT [settings]
 
   list      list the accounts that are known, with their meetings and the quotas of their own
   show      show what an account may use
   set       give an account quotas of its own; they hold at once and outlive a restart
   reset     give it those of the server's settings again, all or those named
+  disable   refuse every request of an account from the next on, whichever key signs; enable
+            takes them again. Meetings that are there go on
 
 The settings (--config FILE, --data-dir DIR) say which server is meant; it has to run.
 `
@@ -63,6 +66,10 @@ func accounts(ctx context.Context, args []string, stdout, stderr io.Writer) int 
 			values[name] = value
 		}
 		do = func(dataDir string) error { return app.SetAccountQuotas(ctx, dataDir, id, values, stdout) }
+	case command == "disable" && len(words) == 0:
+		do = func(dataDir string) error { return app.DisableAccount(ctx, dataDir, id, stdout) }
+	case command == "enable" && len(words) == 0:
+		do = func(dataDir string) error { return app.EnableAccount(ctx, dataDir, id, stdout) }
 	case command == "reset":
 		do = func(dataDir string) error { return app.ResetAccountQuotas(ctx, dataDir, id, words, stdout) }
 	default:

@@ -75,6 +75,12 @@ func TestKeysCommand(t *testing.T) {
 			t.Errorf("keys %s says %q", args, got)
 		}
 	}
+	for command, says := range map[string]string{"disable": "Account 222222222222 is disabled\n", "enable": "Account 222222222222 is enabled\n"} {
+		var out, errs strings.Builder
+		if code := run(t.Context(), []string{"accounts", command, "222222222222", "--data-dir", dir}, &out, &errs); code != 0 || out.String() != says {
+			t.Errorf("accounts %s: exit code %d, %q, %q", command, code, out.String(), errs.String())
+		}
+	}
 	if got := keys("add -h", 0); !strings.Contains(got, "usage: belfry keys") {
 		t.Errorf("-h says %q", got)
 	}

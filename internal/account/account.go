@@ -49,6 +49,9 @@ type Key struct {
 	// Unthrottled: the account's quota of requests does not count what the key
 	// signs. Only for the server's own parts, which have limits of their own.
 	Unthrottled bool
+
+	// AccountDisabled: the account may do nothing, whichever of its keys signs.
+	AccountDisabled bool
 }
 
 // MayCall reports whether the key may call the operation.

@@ -119,7 +119,9 @@ func earlier(a, b time.Time) time.Time {
 func (b *Book) Lookup(id string) (Key, error) {
 	var f found
 	err := b.store.View(context.Background(), func(r meeting.Reader) (err error) {
-		f, err = b.find(r, id)
+		if f, err = b.find(r, id); err == nil {
+			_, f.AccountDisabled = r.Setting(disabledPrefix + f.Account)
+		}
 		return err
 	})
 	switch {
@@ -392,4 +394,36 @@ func (b *Book) Session(ctx context.Context, id string, lasts time.Duration) (Key
 		return Key{}, err
 	}
 	return session, nil
+}
+
+// disabledPrefix and an account name the Setting that is there while the account
+// is disabled.
+const disabledPrefix = "disabled-account/"
+
+// SetAccountDisabled has all requests of an account refused, or taken again. Its
+// meetings go on. What is no account is CodeBadRequest.
+func (b *Book) SetAccountDisabled(ctx context.Context, id string, disabled bool) error {
+	if !ValidAccount(id) {
+		return refuse("%.20q is not an account: it has 12 digits", id)
+	}
+	return b.store.Update(ctx, func(tx meeting.Tx) error {
+		if disabled {
+			tx.PutSetting(disabledPrefix+id, []byte(b.now().UTC().Format(time.RFC3339)))
+		} else {
+			tx.DeleteSetting(disabledPrefix + id)
+		}
+		return nil
+	})
+}
+
+// DisabledAccounts lists the accounts that are disabled, sorted.
+func (b *Book) DisabledAccounts(ctx context.Context) (list []string, err error) {
+	err = b.store.View(ctx, func(r meeting.Reader) error {
+		list = r.SettingNames(disabledPrefix)
+		return nil
+	})
+	for i := range list {
+		list[i] = strings.TrimPrefix(list[i], disabledPrefix)
+	}
+	return list, err
 }

@@ -148,6 +148,9 @@ func (h *Handler) answer(c *call, r *http.Request) (status int, body any, err er
 		return 0, nil, err
 	}
 	c.account, c.region = signer.Account, signer.Region
+	if signer.Key.AccountDisabled {
+		return 0, nil, meeting.Errorf(meeting.CodeForbidden, "Account %s is disabled", signer.Account)
+	}
 
 	target := targetOf(r)
 	op, labels, refusal := find(h.routes, r.Method, target)

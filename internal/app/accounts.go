@@ -30,9 +30,16 @@ func (s *Server) accountCommands(service *meeting.Service, keys *account.Book) c
 				return
 			}
 			for _, k := range with {
-				known = append(known, k.Account)
+				if k.Account != "" { // else the key cannot be read
+					known = append(known, k.Account)
+				}
 			}
-			listAccounts(r.Context(), w, service, known)
+			disabled, err := keys.DisabledAccounts(r.Context())
+			if err != nil {
+				refuse(w, err)
+				return
+			}
+			listAccounts(r.Context(), w, service, append(known, disabled...), disabled)
 		})
 		one := func(change func(*http.Request, string) error) http.HandlerFunc {
 			return func(w http.ResponseWriter, r *http.Request) {
@@ -87,7 +94,7 @@ func refuse(w http.ResponseWriter, err error) {
 	http.Error(w, meeting.MessageOf(err), status)
 }
 
-func listAccounts(ctx context.Context, w http.ResponseWriter, service *meeting.Service, known []string) {
+func listAccounts(ctx context.Context, w http.ResponseWriter, service *meeting.Service, known, disabled []string) {
 	slices.Sort(known)
 	for _, id := range slices.Compact(known) {
 		a, err := service.AccountQuotas(ctx, id)
@@ -96,6 +103,9 @@ func listAccounts(ctx context.Context, w http.ResponseWriter, service *meeting.S
 			return
 		}
 		fmt.Fprintf(w, "%s  %d meetings", id, a.Meetings)
+		if slices.Contains(disabled, id) {
+			fmt.Fprint(w, "  disabled")
+		}
 		for _, name := range slices.Sorted(maps.Keys(a.Own)) {
 			fmt.Fprintf(w, "  %s=%d", name, a.Own[name])
 		}

@@ -168,12 +168,23 @@ func TestKeysByCommand(t *testing.T) {
 		t.Errorf("the generated key, disabled, is answered %s", got)
 	}
 
+	said(t, func(w io.Writer) error { return DisableAccount(ctx, dir, "222222222222", w) })
+	expect(limited, "ForbiddenException", "an account that is disabled")
+	expect(issued{limited.id, last.secret, ""}, "InvalidSignatureException", "an account that is disabled, to who has not its secret")
+	expect(last, good, "another account")
+	if list := said(t, func(w io.Writer) error { return ListAccounts(ctx, dir, w) }); !strings.Contains(list, "222222222222  1 meetings  disabled\n") {
+		t.Errorf("the accounts are\n%s", list)
+	}
+	said(t, func(w io.Writer) error { return EnableAccount(ctx, dir, "222222222222", w) })
+	expect(limited, good, "an account that is enabled")
+
 	for what, fn := range map[string]func(io.Writer) error{
-		"an action that is none": func(w io.Writer) error { return AddKey(ctx, dir, NewKey{Actions: []string{"GetMeting"}}, w) },
-		"no account":             func(w io.Writer) error { return AddKey(ctx, dir, NewKey{Account: "12"}, w) },
-		"a key that is none":     func(w io.Writer) error { return DisableKey(ctx, dir, "AKIA?x=y#z %", w) },
-		"a session too long":     func(w io.Writer) error { return SessionKey(ctx, dir, last.id, 37*time.Hour, w) },
-		"the generated one":      func(w io.Writer) error { return RemoveKey(ctx, dir, s.key.ID, w) },
+		"an account that is none": func(w io.Writer) error { return DisableAccount(ctx, dir, "12", w) },
+		"an action that is none":  func(w io.Writer) error { return AddKey(ctx, dir, NewKey{Actions: []string{"GetMeting"}}, w) },
+		"no account":              func(w io.Writer) error { return AddKey(ctx, dir, NewKey{Account: "12"}, w) },
+		"a key that is none":      func(w io.Writer) error { return DisableKey(ctx, dir, "AKIA?x=y#z %", w) },
+		"a session too long":      func(w io.Writer) error { return SessionKey(ctx, dir, last.id, 37*time.Hour, w) },
+		"the generated one":       func(w io.Writer) error { return RemoveKey(ctx, dir, s.key.ID, w) },
 	} {
 		var out strings.Builder
 		if err := fn(&out); err == nil || out.Len() > 0 || !strings.Contains(err.Error(), "the server answered 40") {
