@@ -3,6 +3,7 @@ package media
 import (
 	"testing"
 
+	"belfry/internal/media/opus"
 	"belfry/internal/meeting"
 )
 
@@ -67,5 +68,32 @@ func TestBecome(t *testing.T) {
 	hears(t, b, "content", true)
 	if r.talking("x") || r.talking("p") {
 		t.Error("it talks")
+	}
+}
+
+// What it says is heard for transcription as said by who it is at the time.
+func TestBecomeForEars(t *testing.T) {
+	if !opus.Native().Available() {
+		t.Skip("this build has no codec")
+	}
+	t.Parallel()
+	r := newRoom(t, Config{})
+	s := newScribe()
+	t.Cleanup(r.server.Listen("m", s))
+	x := r.join("x", func(s *meeting.PeerSpec) { s.Capabilities = everything.ReceiveOnly() })
+	x.talk(20, tone(t, 400))
+	x.peer.Become("p", everything)
+	eventually(t, "p's speech", func() bool { return s.speaking("p") })
+	x.peer.Become("q", everything)
+	eventually(t, "q's speech, and the end of p's", func() bool { return s.speaking("q") && !s.speaking("p") })
+	said := s.samples("p")
+	eventually(t, "more of q", func() bool { return s.samples("q") > meeting.SpeechRate/2 })
+	if n := s.samples("p"); n != said {
+		t.Errorf("p said %d samples after it was p", n-said)
+	}
+	x.peer.Become("x", everything.ReceiveOnly())
+	eventually(t, "the end of q's", func() bool { return !s.speaking("q") })
+	if n := s.samples("x"); n != 0 {
+		t.Errorf("x, who may not speak, said %d samples", n)
 	}
 }

@@ -86,13 +86,14 @@ const (
 type heard struct {
 	kind   heardKind
 	source *mixer.Source
+	id     string // who the source is of at the time
 	packet mixer.TapPacket
 }
 
 // Packet implements mixer.Tap.
 func (e *ear) Packet(s *mixer.Source, p mixer.TapPacket) {
 	p.Payload = slices.Clone(p.Payload)
-	e.put(heard{source: s, packet: p})
+	e.put(heard{source: s, id: s.ID(), packet: p})
 }
 
 // Quiet implements mixer.Tap.
@@ -150,7 +151,7 @@ func (e *ear) hear(h *heard) {
 	switch h.kind {
 	case heardPacket:
 		if v == nil {
-			v = &voice{id: h.source.ID()}
+			v = &voice{id: h.id}
 			e.voices[h.source] = v
 		}
 		v.packet(e, &h.packet)

@@ -288,8 +288,13 @@ func (s *Source) Configure(cfg SourceConfig) {
 	s.cfg.PayloadType, s.cfg.REDPayloadType, s.cfg.AudioLevelID = cfg.PayloadType, cfg.REDPayloadType, cfg.AudioLevelID
 }
 
-// SetID makes it another attendee's from now on.
+// SetID makes it another attendee's from now on; what the one before was saying
+// has ended.
 func (s *Source) SetID(id string) {
+	s.end()
+	for _, t := range s.m.taps {
+		t.Closed(s)
+	}
 	s.cfg.ID = id
 	s.m.dirty = true
 }
@@ -307,9 +312,13 @@ func (s *Source) SetBarred(barred bool) {
 }
 
 func (s *Source) hush() {
-	if !s.cfg.Muted && !s.cfg.Barred {
-		return
+	if s.cfg.Muted || s.cfg.Barred {
+		s.end()
 	}
+}
+
+// end ends what it says now.
+func (s *Source) end() {
 	s.talking, s.fresh, s.loudness, s.loudest = false, true, 0, 127
 	s.untap()
 	s.m.leave(s)
