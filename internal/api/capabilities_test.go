@@ -12,8 +12,8 @@ func caps(audio, video, content string) string {
 	return fmt.Sprintf(`"Capabilities":{"Audio":%q,"Video":%q,"Content":%q}`, audio, video, content)
 }
 
-// TestUpdateAttendeeCapabilities goes through row 108 of the checklist of
-// control-plane behaviour, and what may not be asked for.
+// An update answers the attendee as it is now; what may not be asked for changes
+// nothing.
 func TestUpdateAttendeeCapabilities(t *testing.T) {
 	s := start(t, nil)
 	room := s.meeting("")
@@ -66,7 +66,8 @@ func TestUpdateAttendeeCapabilities(t *testing.T) {
 	}
 }
 
-// TestBatchUpdateAttendeeCapabilitiesExcept goes through rows 109 to 111.
+// The batch changes all but those listed, of whom there are 1 to 250, and needs
+// its marker in the query.
 func TestBatchUpdateAttendeeCapabilitiesExcept(t *testing.T) {
 	s := start(t, nil)
 	room := s.meeting("")

@@ -86,8 +86,7 @@ func (s tagged) done(a answer) {
 	}
 }
 
-// TestTags goes through rows 112 to 117 of the checklist of control-plane
-// behaviour: one set of tags, whichever way it is changed.
+// There is one set of tags, whichever way it is changed.
 func TestTags(t *testing.T) {
 	s := startTagged(t, tagList("1", "one", "two"))
 	s.wants("one=1", "two=1")
@@ -214,7 +213,7 @@ func TestTagsByARN(t *testing.T) {
 	}
 }
 
-// TestAttendeeTags goes through row 118.
+// An attendee has up to 10 tags, in the older API alone.
 func TestAttendeeTags(t *testing.T) {
 	s := startTagged(t, "")
 	a := s.do(request{method: "POST", path: asC + "/meetings/" + s.room + "/attendees", body: `{"ExternalUserId":"alice",` + tagList("1", "one") + `}`})

@@ -8,9 +8,8 @@ import (
 	"belfry/internal/meeting"
 )
 
-// TestTranscriptionConstraints goes through rows 119 to 122 of the checklist of
-// control-plane behaviour. What is right in every way is still more than this
-// server can do.
+// Every member is held to its words, length and pattern. What is right in every
+// way is still more than a server without an engine can do.
 func TestTranscriptionConstraints(t *testing.T) {
 	s := start(t, nil)
 	room := s.meeting("")

@@ -24,8 +24,7 @@ func numbered(n int) (users []string) {
 	return users
 }
 
-// TestCreateMeetingWithAttendees goes through rows 43 to 48 of the checklist of
-// control-plane behaviour.
+// A meeting and its attendees come of one call, or only what of them may be.
 func TestCreateMeetingWithAttendees(t *testing.T) {
 	s := start(t, nil)
 	create := func(prefix, body string) answer {

@@ -540,8 +540,10 @@ func TestEventsTellOfTheMeeting(t *testing.T) {
 	if err := h.DeleteAttendee(ctx, account, m.ID, a.ID); err != nil {
 		t.Fatal(err)
 	}
-	if err := h.DeleteMeeting(ctx, account, m.ID); err != nil {
-		t.Fatal(err)
+	for range 2 { // the second tells of nothing
+		if err := h.DeleteMeeting(ctx, account, m.ID); err != nil {
+			t.Fatal(err)
+		}
 	}
 	want := []meeting.Event{
 		{Number: 1, Type: meeting.EventMeetingStarted},
