@@ -178,11 +178,11 @@ func transcriptionEvent(kind EventType, m *Meeting, message string, now time.Tim
 }
 
 // ReportTranscription writes what became of the transcription with this id, as
-// one of the transcription event types, and the event. It answers when that was,
-// and false for a transcription that is over or a type that does not follow from
-// the status it has.
+// one of the transcription event types, and the event. It answers since when it
+// is so, also when that was written before, and false for a transcription that
+// is over or a type that does not follow from the status it has.
 func (s *Service) ReportTranscription(ctx context.Context, meetingID, id string, kind EventType, message string) (at time.Time, ok bool, err error) {
-	at = s.opt.Now()
+	now := s.opt.Now()
 	follows := map[EventType][]TranscribingStatus{
 		EventTranscriptionStarted:     {TranscribingStarting},
 		EventTranscriptionInterrupted: {TranscribingStarted},
@@ -190,15 +190,13 @@ func (s *Service) ReportTranscription(ctx context.Context, meetingID, id string,
 		EventTranscriptionFailed:      {TranscribingStarting, TranscribingStarted, TranscribingInterrupted},
 	}
 	err = s.store.Update(ctx, func(tx Tx) error {
+		at, ok = now, false
 		m, found := tx.Meeting(meetingID)
-		ok = found && m.Transcribing != nil && m.Transcribing.ID == id && slices.Contains(follows[kind], m.Transcribing.Status)
-		if !ok {
+		if !found || m.Transcribing == nil || m.Transcribing.ID != id {
 			return nil
 		}
-		tx.Emit(transcriptionEvent(kind, m, message, at))
 		changed, t := *m, *m.Transcribing
 		changed.Transcribing = &t
-		t.At = at
 		switch kind {
 		case EventTranscriptionInterrupted:
 			t.Status = TranscribingInterrupted
@@ -207,7 +205,15 @@ func (s *Service) ReportTranscription(ctx context.Context, meetingID, id string,
 		default:
 			t.Status = TranscribingStarted
 		}
-		tx.PutMeeting(&changed)
+		if changed.Transcribing != nil && t.Status == m.Transcribing.Status {
+			at, ok = t.At, true
+			return nil
+		}
+		if ok = slices.Contains(follows[kind], m.Transcribing.Status); ok {
+			t.At = now
+			tx.Emit(transcriptionEvent(kind, m, message, now))
+			tx.PutMeeting(&changed)
+		}
 		return nil
 	})
 	return at, ok && err == nil, err

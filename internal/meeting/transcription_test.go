@@ -33,7 +33,10 @@ func TestTranscribing(t *testing.T) {
 	report(first.ID, meeting.EventTranscriptionInterrupted, false) // it has not started
 	report(first.ID, meeting.EventTranscriptionResumed, false)
 	report(first.ID, meeting.EventTranscriptionStarted, true)
-	report(first.ID, meeting.EventTranscriptionStarted, false)
+	report(first.ID, meeting.EventTranscriptionStarted, true)
+	if n := h.told(meeting.EventTranscriptionStarted); n != 1 {
+		t.Errorf("%d events tell that it started", n)
+	}
 	report(first.ID, meeting.EventTranscriptionInterrupted, true)
 	if got := now(); got.Status != meeting.TranscribingInterrupted {
 		t.Errorf("status %q", got.Status)
