@@ -55,7 +55,7 @@ func serve() error {
 	defer os.RemoveAll(dir)
 	cfg := config.Default()
 	cfg.Listen, cfg.DataDir, cfg.Page, cfg.TURN, cfg.TURNListen = "127.0.0.1:0", dir, "off", "never", "127.0.0.1:0"
-	cfg.AccessKeyID, cfg.SecretAccessKey = "key", "secret"
+	cfg.AccessKeyID, cfg.SecretAccessKey, cfg.RequestRate = "key", "secret", 0
 	cfg.StoreURL = meeting.Secret(os.Getenv(storeOfNode))
 	cfg.EventWebhooks, cfg.EventWebhookSecret = []string{os.Getenv(hookOfNode)}, "shared"
 	s, err := app.Start(context.Background(), cfg, slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})))
