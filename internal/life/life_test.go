@@ -473,6 +473,43 @@ func TestSightingsInTurn(t *testing.T) {
 	})
 }
 
+// Of two servers on one store each looks after its own people.
+func TestNodes(t *testing.T) {
+	inWorld(t, meeting.Lifetime{}, func(w *world) {
+		w.create("m", "")
+		other, err := NewRecorder(t.Context(), RecorderConfig{Store: w.store, Service: w.service, Node: "other"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		here := w.recorder
+		w.recorder = other
+		w.does("m", "a", "Joined", "VideoStarted")
+		w.does("m", "b", "Joined")
+		w.recorder = here
+		w.stop()
+		w.start()
+		time.Sleep(time.Hour)
+		w.does("m", "a", "VideoStopped", "Left") // it was never here
+		w.wantEvents("m Joined a", "m VideoStarted a", "m Joined b")
+		w.does("m", "b", "Authorized", "Joined") // it comes over
+		other.Record(meeting.Sighting{Type: meeting.EventAttendeeDropped, At: time.Now(), MeetingID: w.id("m"), AttendeeID: w.people["m/b"]})
+		w.wantEvents("m Authorized b")
+		w.does("m", "b", "Left")
+		w.wantEvents("m Left b")
+		if err := other.Close(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if other, err = NewRecorder(t.Context(), RecorderConfig{Store: w.store, Service: w.service, Node: "other"}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Minute)
+		w.wantEvents("m VideoStopped a", "m Dropped a")
+		if err := other.Close(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
 // Meetings that tell nobody keep presence and no events.
 func TestQuietMeeting(t *testing.T) {
 	inWorld(t, rules, func(w *world) {
