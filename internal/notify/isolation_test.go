@@ -285,3 +285,49 @@ func TestSilentWithoutTargets(t *testing.T) {
 		same(t, "connections", nw.dials, 0)
 	})
 }
+
+// tight is a store whose commits hold few dead letters.
+type tight struct{ meeting.Store }
+
+type tightTx struct {
+	meeting.Tx
+	letters *int
+}
+
+func (x tightTx) PutDeadLetter(d meeting.DeadLetter) { *x.letters++; x.Tx.PutDeadLetter(d) }
+
+func (s tight) Update(ctx context.Context, fn func(meeting.Tx) error) error {
+	return s.Store.Update(ctx, func(tx meeting.Tx) error {
+		letters := 0
+		err := fn(tightTx{tx, &letters})
+		if letters > 3 {
+			return meeting.Errorf(meeting.CodeUnprocessable, "the change is too large")
+		}
+		return err
+	})
+}
+
+// What a commit has no room for goes in several.
+func TestProgressThatIsTooLarge(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		inner, s := memory.New(), &sink{}
+		s.setDo(func(context.Context, string, Message) error { return fmt.Errorf("no such queue") })
+		create(t, inner, "m1", 150, queueA, "")
+		create(t, inner, "m2", 20, queueA, "")
+		n := start(t, tight{inner}, s)
+		time.Sleep(30 * time.Hour)
+		stop(t, n)
+		same(t, "left in the store", undelivered(t, inner), []string(nil))
+		_ = inner.View(t.Context(), func(r meeting.Reader) error {
+			var of []string
+			for _, d := range r.DeadLetters(0, 1000) {
+				if d.Event.MeetingID == "m1" {
+					of = append(of, fmt.Sprint("m1 ", d.Event.Number))
+				}
+			}
+			same(t, "dead letters of m1", of, numbers("m1", 1, 150))
+			same(t, "dead letters", r.DeadLetterCount(), 170)
+			return nil
+		})
+	})
+}

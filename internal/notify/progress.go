@@ -25,6 +25,7 @@ type progress struct {
 	of      *term
 	wake    chan struct{}
 	pending map[laneKey]*advance // guarded by of.mu
+	parts   int                  // a write has one of so many parts of what it might; 1 but after one that was too large
 }
 
 // advance is what a lane has to tell.
@@ -34,7 +35,7 @@ type advance struct {
 }
 
 func newProgress(t *term) *progress {
-	return &progress{of: t, wake: make(chan struct{}, 1), pending: map[laneKey]*advance{}}
+	return &progress{of: t, wake: make(chan struct{}, 1), pending: map[laneKey]*advance{}, parts: 1}
 }
 
 // note has it written that a lane is at through, and these on the way there
@@ -60,12 +61,18 @@ func (p *progress) batch() (out map[laneKey]*advance, more bool) {
 	p.of.mu.Lock()
 	defer p.of.mu.Unlock()
 	out = map[laneKey]*advance{}
-	letters := 0
+	lanes, letters := max(1, progressBatch/p.parts), max(1, letterBatch/p.parts)
 	for key, a := range p.pending {
-		if len(out) >= progressBatch || letters >= letterBatch {
+		if len(out) >= lanes || letters <= 0 {
 			return out, true
 		}
-		letters += len(a.letters)
+		if len(a.letters) > letters {
+			// The first of them, and the progress past those alone.
+			out[key] = &advance{through: a.letters[letters-1].Event.Number, letters: a.letters[:letters:letters]}
+			a.letters = a.letters[letters:]
+			return out, true
+		}
+		letters -= len(a.letters)
 		out[key] = a
 		delete(p.pending, key)
 	}
@@ -142,7 +149,13 @@ func (p *progress) write(ctx context.Context) (more bool, err error) {
 	})
 	if err != nil {
 		p.giveBack(batch)
+		if meeting.CodeOf(err) == meeting.CodeUnprocessable && p.parts < progressBatch {
+			p.parts *= 2
+		}
 		return more, err
+	}
+	if !more {
+		p.parts = 1
 	}
 	if dropped > 0 {
 		p.of.metrics.dropped.Add(float64(dropped))
@@ -174,7 +187,11 @@ func (c *Config) bury(tx meeting.Tx, key laneKey, letters []meeting.DeadLetter) 
 // flush writes all that is pending; for the end, when nothing is noted any more.
 func (p *progress) flush(ctx context.Context) error {
 	for {
+		parts := p.parts
 		more, err := p.write(ctx)
+		if p.parts > parts {
+			continue // it was too large
+		}
 		if err != nil || !more {
 			return err
 		}
