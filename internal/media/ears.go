@@ -193,9 +193,10 @@ func (v *voice) packet(e *ear, p *mixer.TapPacket) {
 	case v.speaks && p.Epoch == v.epoch && lost > 0 && lost <= earConceal:
 		v.decode(e, nil, int(lost))
 	default:
-		// A gap: time goes on by the clock.
+		// A gap: time goes on by the clock, though never back: packets may have come
+		// in a heap.
 		v.flush(e)
-		v.at = p.At - int64(p.Samples)*1e9/opus.SampleRate
+		v.at = max(v.at, p.At-int64(p.Samples)*1e9/opus.SampleRate)
 	}
 	v.speaks, v.epoch, v.next = true, p.Epoch, p.Timestamp+uint32(p.Samples)
 	v.decode(e, p.Payload, opus.MaxFrameSamples)
