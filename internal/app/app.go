@@ -91,6 +91,7 @@ func (s *Server) start(ctx context.Context) error {
 		return fmt.Errorf("opening the store: %w", err)
 	}
 	s.started("store", func(context.Context) error { return store.Close() })
+	registerStore(s.registry, store.Stats())
 	s.health.Trouble = func() string { return trouble(store.Writable()) }
 	if s.key, err = loadKeyPair(s.cfg, masterKeys); err != nil {
 		return err

@@ -5,8 +5,18 @@ import (
 
 	"belfry/internal/media"
 	"belfry/internal/observe"
+	"belfry/internal/store/jetstream"
 	"belfry/internal/turn"
 )
+
+func registerStore(r prometheus.Registerer, s *jetstream.Stats) {
+	observe.Register(r,
+		observe.Figure{Name: "store_changes_total", Help: "Changes of the state that were written.", Value: func() float64 { return float64(s.Changes.Load()) }},
+		observe.Figure{Name: "store_appends_total", Help: "Appends to the log that these shared, each with one sync.", Value: func() float64 { return float64(s.Appends.Load()) }},
+		observe.Figure{Name: "store_snapshots_total", Help: "Snapshots of the state that were written.", Value: func() float64 { return float64(s.Snapshots.Load()) }},
+		observe.Figure{Name: "store_paused_seconds_total", Help: "Time in which changes waited for snapshots to be taken.", Value: func() float64 { return float64(s.Paused.Load()) / 1e9 }},
+	)
+}
 
 func registerTURN(r prometheus.Registerer, t *turn.Server) {
 	observe.Register(r,

@@ -230,8 +230,10 @@ func (s *Store) maybeSnapshot() {
 	if s.broken.Load() != nil || !s.snapshotting.CompareAndSwap(false, true) {
 		return
 	}
+	taken := time.Now()
 	s.state.Prune(s.cfg.Now())
 	snapshot, applied := s.state.Snapshot(), s.applied
+	s.stats.Paused.Add(uint64(time.Since(taken)))
 	s.since, s.sinceLen = 0, 0
 	sick := s.engine.sick
 	s.running.Add(1)
@@ -254,6 +256,7 @@ func (s *Store) maybeSnapshot() {
 		case err != nil:
 			s.log.Warn("store could not write a snapshot and will try again", "error", err)
 		default:
+			s.stats.Snapshots.Add(1)
 			s.log.Debug("store wrote a snapshot", "sequence", applied, "chunks", chunks,
 				"took", time.Since(begun).Round(time.Millisecond))
 		}

@@ -86,6 +86,8 @@ type Store struct {
 	reloads  int
 	stale    bool // something that was read is not sealed as it would be now
 
+	stats Stats
+
 	snapshotting atomic.Bool
 	snapshots    sync.WaitGroup                // the snapshot that is being written
 	base         atomic.Pointer[endMarker]     // the last snapshot known to be whole; zero: none
@@ -226,6 +228,17 @@ func (s *Store) stream(ctx context.Context, name string, subjects ...string) (je
 	}
 	return st, nil
 }
+
+// Stats counts what the store did since it was opened.
+type Stats struct {
+	Changes   atomic.Uint64 // updates that wrote something
+	Appends   atomic.Uint64 // messages that they were written in, each with one sync when embedded
+	Snapshots atomic.Uint64
+	Paused    atomic.Uint64 // ns that updates stood still for snapshots to be taken
+}
+
+// Stats is live: its members go on counting.
+func (s *Store) Stats() *Stats { return &s.stats }
 
 // View implements meeting.Store.
 func (s *Store) View(ctx context.Context, fn func(meeting.Reader) error) error {

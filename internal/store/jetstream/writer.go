@@ -223,6 +223,8 @@ func (s *Store) settle(ctx context.Context, a *attempt) (bool, error) {
 			for _, ops := range a.ops {
 				s.watchers.Call(s.state.Apply(ops))
 			}
+			s.stats.Appends.Add(1)
+			s.stats.Changes.Add(uint64(len(a.ops)))
 			s.advance(ack.Sequence, len(data))
 			return true, nil
 		}

@@ -201,13 +201,30 @@ func EncodeOps(ops []Op) (json.RawMessage, error) {
 	return json.Marshal(wire)
 }
 
-// EncodeRecord encodes a Record from its ID and its commits, encoded.
+// EncodeRecord encodes a Record from its ID and its commits, encoded. It joins
+// them as they are: json.Marshal would read every byte of them again.
 func EncodeRecord(id string, commits []json.RawMessage) ([]byte, error) {
-	return json.Marshal(struct {
-		Version int               `json:"v"`
-		ID      string            `json:"id"`
-		Commits []json.RawMessage `json:"c"`
-	}{Version, id, commits})
+	head, err := json.Marshal(struct {
+		Version int    `json:"v"`
+		ID      string `json:"id"`
+	}{Version, id})
+	if err != nil {
+		return nil, err
+	}
+	const list, end = `,"c":[`, `]}`
+	size := len(head) + len(list) + len(end)
+	for _, c := range commits {
+		size += len(c) + 1
+	}
+	out := append(make([]byte, 0, size), head[:len(head)-1]...)
+	out = append(out, list...)
+	for i, c := range commits {
+		if i > 0 {
+			out = append(out, ',')
+		}
+		out = append(out, c...)
+	}
+	return append(out, end...), nil
 }
 
 // DecodeRecord is the reverse of EncodeRecord. Of what was deleted only the ids
