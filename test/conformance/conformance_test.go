@@ -100,7 +100,7 @@ func refused(t *testing.T, k kind, c client, operation string, params map[string
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := newLife(k, c, Target{})
+	l := &life{kind: k, client: c, failed: map[string]bool{}}
 	l.note(a, operation, says, as...)
 	for _, f := range l.failures {
 		t.Error(f)

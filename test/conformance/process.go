@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 )
@@ -155,6 +156,7 @@ var (
 	word     = regexp.MustCompile(`([a-z])([A-Z])`)
 	cliError = regexp.MustCompile(`An error occurred \((\w+)\) when calling the \w+ operation[^:]*: (.*)`)
 	aVersion = regexp.MustCompile(`aws-cli/(\S+)`)
+	aCommand = regexp.MustCompile(`[a-z]+(-[a-z]+)+`)
 )
 
 func commandOf(operation string) string {
@@ -162,29 +164,7 @@ func commandOf(operation string) string {
 }
 
 func startCLI(ctx context.Context, _ *builder, k kind, target Target) (client, error) {
-	c := &cli{ctx: ctx, kind: k, target: target}
-	out, err := c.command("--version").Output()
-	if err != nil {
-		return nil, fmt.Errorf("%w; scripts/conformance installs what is needed", err)
-	}
-	if found := aVersion.FindSubmatch(out); found != nil {
-		c.says.Version = string(found[1])
-	}
-	// What is no command is answered with those that are.
-	list := c.command(k.api, "no-such-command")
-	var stderr bytes.Buffer
-	list.Stderr = &stderr
-	_ = list.Run()
-	commands := regexp.MustCompile(`[a-z]+(-[a-z]+)+`).FindAllString(stderr.String(), -1)
-	for _, name := range operations {
-		for _, command := range commands {
-			if command == commandOf(name) {
-				c.says.Operations = append(c.says.Operations, name)
-				break
-			}
-		}
-	}
-	return c, nil
+	return &cli{ctx: ctx, kind: k, target: target}, nil
 }
 
 func (c *cli) command(args ...string) *exec.Cmd {
@@ -193,7 +173,30 @@ func (c *cli) command(args ...string) *exec.Cmd {
 	return cmd
 }
 
-func (c *cli) about() about { return c.says }
+// about costs two runs of the CLI; not every test needs it.
+func (c *cli) about() about {
+	if c.says.Version != "" {
+		return c.says
+	}
+	c.says.Version = "unknown"
+	if out, err := c.command("--version").Output(); err == nil {
+		if found := aVersion.FindSubmatch(out); found != nil {
+			c.says.Version = string(found[1])
+		}
+	}
+	// What is no command is answered with those that are.
+	list := c.command(c.kind.api, "no-such-command")
+	var stderr bytes.Buffer
+	list.Stderr = &stderr
+	_ = list.Run()
+	commands := aCommand.FindAllString(stderr.String(), -1)
+	for _, name := range operations {
+		if slices.Contains(commands, commandOf(name)) {
+			c.says.Operations = append(c.says.Operations, name)
+		}
+	}
+	return c.says
+}
 
 func (c *cli) call(operation string, params map[string]any) (answer, error) {
 	input, err := json.Marshal(params)
@@ -214,7 +217,7 @@ func (c *cli) call(operation string, params map[string]any) (answer, error) {
 		}
 		return answer{Code: match[1], Message: match[2], Class: err.Error()}, nil
 	case err != nil:
-		return answer{}, err
+		return answer{}, fmt.Errorf("%w; scripts/conformance installs what is needed", err)
 	}
 	a := answer{}
 	if stdout.Len() == 0 {
