@@ -107,6 +107,8 @@ func TestKillWithPeople(t *testing.T) {
 	b.end()
 	begun := time.Now()
 	p.start()
+	c = client(t, p.url)
+	m = again(t, c, m)
 	a = join(t, m, alice, false, true)
 	if _, err := a.client.AwaitType(within(t), signalpb.SdkSignalFrame_AUDIO_STREAM_ID_INFO); err != nil {
 		t.Fatal(err)
@@ -122,6 +124,7 @@ func TestKillWithPeople(t *testing.T) {
 	a.end()
 	b.end()
 	p.start()
+	c = client(t, p.url)
 	remove(t, c, m)
 	eventually(t, "the end of the meeting", func() bool { return w.has(id, "MeetingEnded") })
 	inTurns(t, w.of(id), true)

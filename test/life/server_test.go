@@ -11,7 +11,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -50,7 +49,7 @@ func TestMain(m *testing.M) {
 
 // serve is the process to be killed. Its settings come in the usual variables.
 func serve() error {
-	cfg := settings(os.Getenv(dirVariable), os.Getenv("BELFRY_LISTEN"), os.Getenv("BELFRY_EVENT_WEBHOOKS"))
+	cfg := settings(os.Getenv(dirVariable), os.Getenv("BELFRY_EVENT_WEBHOOKS"))
 	if text := os.Getenv("BELFRY_MEETING_MAX_DURATION"); text != "" {
 		d, err := time.ParseDuration(text)
 		if err != nil {
@@ -62,16 +61,16 @@ func serve() error {
 	if err != nil {
 		return err
 	}
-	fmt.Println("ready")
+	fmt.Println(s.URL())
 	_, _ = io.Copy(io.Discard, os.Stdin) // until nobody listens
 	return s.Close()
 }
 
 const keyID, secretKey = "AKIDLIFE", "life/secret+key"
 
-func settings(dir, listen, webhook string) config.Config {
+func settings(dir, webhook string) config.Config {
 	cfg := config.Default()
-	cfg.Listen, cfg.DataDir, cfg.TURN = listen, dir, "never"
+	cfg.Listen, cfg.DataDir, cfg.TURN = "127.0.0.1:0", dir, "never"
 	cfg.AccessKeyID, cfg.SecretAccessKey = keyID, secretKey
 	cfg.EventWebhooks, cfg.EventWebhookSecret = []string{webhook}, "told"
 	cfg.RequestRate, cfg.ActiveMeetings = 0, 0
@@ -99,7 +98,7 @@ func within(t testing.TB) context.Context {
 // inProcess starts a server here.
 func inProcess(t testing.TB, webhook string, change func(*config.Config)) *meetings.Client {
 	t.Helper()
-	cfg := settings(t.TempDir(), "127.0.0.1:0", webhook)
+	cfg := settings(t.TempDir(), webhook)
 	if change != nil {
 		change(&cfg)
 	}
@@ -125,26 +124,21 @@ func client(t testing.TB, url string) *meetings.Client {
 	})
 }
 
-// process is a server in a process of its own, on one address and one data
-// directory however often it is started.
+// process is a server in a process of its own, on one data directory however
+// often it is started, and on another free port each time: what was free a moment
+// ago may be somebody else's.
 type process struct {
 	t    testing.TB
 	env  []string
-	url  string
+	url  string // since the last start
 	cmd  *exec.Cmd
 	stop io.Closer
 }
 
 func newProcess(t testing.TB, webhook string, env ...string) *process {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr := l.Addr().String()
-	l.Close()
-	p := &process{t: t, url: "http://" + addr}
-	p.env = append(append(os.Environ(), env...), dirVariable+"="+t.TempDir(), "BELFRY_LISTEN="+addr, "BELFRY_EVENT_WEBHOOKS="+webhook)
+	p := &process{t: t}
+	p.env = append(append(os.Environ(), env...), dirVariable+"="+t.TempDir(), "BELFRY_EVENT_WEBHOOKS="+webhook)
 	t.Cleanup(func() {
 		if p.cmd != nil {
 			p.kill()
@@ -171,9 +165,11 @@ func (p *process) start() {
 	p.stop = stdin
 	guard := time.AfterFunc(patience, func() { _ = p.cmd.Process.Kill() })
 	defer guard.Stop()
-	if line, err := bufio.NewReader(stdout).ReadString('\n'); err != nil || line != "ready\n" {
+	line, err := bufio.NewReader(stdout).ReadString('\n')
+	if err != nil {
 		p.t.Fatalf("the server did not start: %q, %v", line, err)
 	}
+	p.url = strings.TrimSpace(line)
 }
 
 // kill is kill -9.
@@ -335,6 +331,17 @@ func create(t testing.TB, c *meetings.Client, primary string) *types.Meeting {
 		in.PrimaryMeetingId = &primary
 	}
 	out, err := c.CreateMeeting(t.Context(), in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out.Meeting
+}
+
+// again is a meeting as the server tells of it now: where a meeting is changes
+// with the address of the server.
+func again(t testing.TB, c *meetings.Client, m *types.Meeting) *types.Meeting {
+	t.Helper()
+	out, err := c.GetMeeting(t.Context(), &meetings.GetMeetingInput{MeetingId: m.MeetingId})
 	if err != nil {
 		t.Fatal(err)
 	}
