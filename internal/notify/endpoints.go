@@ -39,10 +39,13 @@ func ParseOwn(entries []string) (map[string]string, error) {
 // of is the endpoint of a target; "" is AWS's own. profile tells what the shared
 // files say; it may be nil.
 func (e Endpoints) of(kind meeting.TargetKind, address string, profile func(sdkID string) (string, error)) (string, error) {
+	if at, ok := e.Own[address]; ok {
+		return at, nil
+	}
 	best, found := "", ""
 	for name, at := range e.Own {
 		prefix, wild := strings.CutSuffix(name, "*")
-		if (name == address || wild && strings.HasPrefix(address, prefix)) && len(name) > len(best) {
+		if wild && strings.HasPrefix(address, prefix) && len(name) > len(best) {
 			best, found = name, at
 		}
 	}

@@ -45,7 +45,9 @@ func (t *topics) find(ctx context.Context, address string) (one topic, err error
 		if err != nil {
 			return one, err
 		}
-		client = sns.NewFromConfig(cfg)
+		client = sns.NewFromConfig(cfg, func(o *sns.Options) {
+			o.BaseEndpoint = cfg.BaseEndpoint // the SDK has looked for one where we did, by itself
+		})
 		t.clients.put(at, client)
 	}
 	return topic{at, client, isFIFO(name.resource)}, nil

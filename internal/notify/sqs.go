@@ -51,7 +51,9 @@ func (q *queues) find(ctx context.Context, address string) (one queue, err error
 		if err != nil {
 			return one, err
 		}
-		client = sqs.NewFromConfig(cfg)
+		client = sqs.NewFromConfig(cfg, func(o *sqs.Options) {
+			o.BaseEndpoint = cfg.BaseEndpoint // the SDK has looked for one where we did, by itself
+		})
 		q.clients.put(at, client)
 	}
 	url, ok := q.urls.get(address)

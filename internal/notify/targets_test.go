@@ -32,7 +32,7 @@ func env(pairs ...string) func(string) string {
 }
 
 func TestEndpoints(t *testing.T) {
-	own, err := ParseOwn([]string{"arn:aws:sqs:*=http://all", "arn:aws:sqs:us-east-1:1:q=https://one/x?y=z"})
+	own, err := ParseOwn([]string{"arn:aws:sqs:*=http://all", "arn:aws:sqs:us-east-1:1:q=https://one/x?y=z", "arn:aws:sqs:us-east-1:1:qu*=http://some", "arn:aws:sqs:us-east-1:1:q*=http://q"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -42,7 +42,8 @@ func TestEndpoints(t *testing.T) {
 		want    string // "!" for an error
 	}{
 		"its own":             {Endpoints{Own: own, Getenv: env("AWS_ENDPOINT_URL_SQS", "http://env")}, "arn:aws:sqs:us-east-1:1:q", "https://one/x?y=z"},
-		"its beginning":       {Endpoints{Own: own}, "arn:aws:sqs:us-east-1:1:q2", "http://all"},
+		"its beginning":       {Endpoints{Own: own}, "arn:aws:sqs:us-east-1:1:x", "http://all"},
+		"its longest":         {Endpoints{Own: own}, "arn:aws:sqs:us-east-1:1:queue", "http://some"},
 		"the service's":       {Endpoints{Getenv: env("AWS_ENDPOINT_URL", "http://any", "AWS_ENDPOINT_URL_SQS", "http://sqs")}, "arn:a", "http://sqs"},
 		"every service's":     {Endpoints{Getenv: env("AWS_ENDPOINT_URL", "http://any", "AWS_ENDPOINT_URL_SNS", "http://sns")}, "arn:a", "http://any"},
 		"ignored":             {Endpoints{Getenv: env("AWS_ENDPOINT_URL", "http://any", "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "true")}, "arn:a", "!"},
@@ -172,6 +173,50 @@ func TestEndpointsOfTheProfile(t *testing.T) {
 			got, err := a.endpointOf(t.Context(), c.kind, "arn:x")
 			if err != nil || got != c.want {
 				t.Errorf("%q (%v), want %q", got, err, c.want)
+			}
+		})
+	}
+}
+
+// A target's own entry is where its requests go, whatever the environment and the
+// profile say, which the SDK's clients read by themselves.
+func TestOwnEndpointComesFirst(t *testing.T) {
+	asked := map[string]bool{}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		service := "lambda"
+		switch {
+		case r.Header.Get("X-Amz-Target") != "":
+			service = "sqs"
+			w.Header().Set("Content-Type", "application/x-amz-json-1.0")
+			io.WriteString(w, `{"QueueUrl":"http://elsewhere.invalid/q"}`)
+		case r.Header.Get("X-Amz-Invocation-Type") == "":
+			service = "sns"
+			io.WriteString(w, `<PublishResponse><PublishResult><MessageId>1</MessageId></PublishResult></PublishResponse>`)
+		default:
+			w.WriteHeader(http.StatusAccepted)
+		}
+		asked[service] = true
+	}))
+	defer server.Close()
+	nobody := "http://127.0.0.1:1"
+	settings := write(t, "config", "[default]\nservices = here\n[services here]\nsqs =\n  endpoint_url = "+nobody+"\n"+
+		"sns =\n  endpoint_url = "+nobody+"\nlambda =\n  endpoint_url = "+nobody+"\n")
+	keys := []string{"AWS_ACCESS_KEY_ID", "a", "AWS_SECRET_ACCESS_KEY", "s"}
+	for name, around := range map[string][]string{
+		"of the service": {"AWS_ENDPOINT_URL_SQS", nobody, "AWS_ENDPOINT_URL_SNS", nobody, "AWS_ENDPOINT_URL_LAMBDA", nobody},
+		"of all":         {"AWS_ENDPOINT_URL", nobody},
+		"of the profile": {"AWS_CONFIG_FILE", settings},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bare(t, append(around, keys...)...)
+			clear(asked)
+			a := AWS{Credentials: Credentials(os.Getenv), HTTP: server.Client(),
+				Endpoints: Endpoints{Own: map[string]string{"arn:aws:*": server.URL}, Getenv: os.Getenv}}
+			m := Message{Event: meeting.Event{ID: "i", MeetingID: "m", At: time.Now()}, Body: []byte(`{}`)}
+			for service, target := range map[string]Sender{"sqs": Queues(a), "sns": Topics(a), "lambda": Functions(a)} {
+				if err := target.Send(t.Context(), "arn:aws:"+service+":eu-west-3:123456789012:x", m); err != nil || !asked[service] {
+					t.Errorf("%s: %v, its own endpoint was asked: %t", service, err, asked[service])
+				}
 			}
 		})
 	}
