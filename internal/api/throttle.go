@@ -1,6 +1,7 @@
 package api
 
 import (
+	"math"
 	"sync"
 	"time"
 
@@ -28,7 +29,8 @@ func newThrottle() *throttle {
 }
 
 // take reports whether one more request may be served. The quotas are those of
-// now: a bucket goes on with what it holds when they change.
+// now: when they change, what was used of a bucket stays used, and what a larger
+// one holds more can be used at once.
 func (t *throttle) take(account, operation string, q meeting.Quotas, now time.Time) bool {
 	if q.RequestRate == 0 {
 		return true
@@ -44,11 +46,11 @@ func (t *throttle) take(account, operation string, q meeting.Quotas, now time.Ti
 		b = rate.NewLimiter(rate.Limit(q.RequestRate), q.RequestBurst)
 		t.buckets[key] = b
 	}
-	if b.Limit() != rate.Limit(q.RequestRate) {
-		b.SetLimitAt(now, rate.Limit(q.RequestRate))
-	}
-	if b.Burst() != q.RequestBurst {
-		b.SetBurstAt(now, q.RequestBurst)
+	if b.Limit() != rate.Limit(q.RequestRate) || b.Burst() != q.RequestBurst {
+		used := int(math.Ceil(float64(b.Burst()) - b.TokensAt(now)))
+		b = rate.NewLimiter(rate.Limit(q.RequestRate), q.RequestBurst)
+		b.AllowN(now, min(used, q.RequestBurst))
+		t.buckets[key] = b
 	}
 	return b.AllowN(now, 1)
 }

@@ -87,14 +87,17 @@ func TestThrottle(t *testing.T) {
 	now = now.Add(time.Hour)
 	want("an hour later", taken("a", "GetMeeting", 50), 20)
 	q.RequestRate, q.RequestBurst = 100, 200
-	want("quotas raised at once", taken("a", "GetMeeting", 50), 0)
+	want("quotas raised at once", taken("a", "GetMeeting", 500), 180)
 	now = now.Add(100 * time.Millisecond)
 	want("and a tenth of a second later", taken("a", "GetMeeting", 50), 10)
 	now = now.Add(time.Hour)
 	want("and an hour later", taken("a", "GetMeeting", 500), 200)
 	now = now.Add(time.Hour)
+	want("before quotas are lowered", taken("a", "GetMeeting", 150), 150)
 	q.RequestRate, q.RequestBurst = 1, 2
-	want("quotas lowered", taken("a", "GetMeeting", 50), 2)
+	want("quotas lowered", taken("a", "GetMeeting", 50), 0)
+	now = now.Add(time.Hour)
+	want("an hour after they were lowered", taken("a", "GetMeeting", 50), 2)
 	q.RequestRate = 0
 	want("no limit", taken("a", "GetMeeting", 5000), 5000)
 }
