@@ -539,6 +539,7 @@ func TestShareOfAPromotedAttendee(t *testing.T) {
 		w.promote(x, "b")
 		settle(a, x)
 		rosterOf(a)
+		rosterOf(x)
 		share := w.join("x#content", 3)
 		w.subscribe(share, &signalpb.SdkSubscribeFrame{SdpOffer: proto.String(audioOffer)})
 		media := w.confs.Last().Peers("id-b#content")
@@ -547,6 +548,9 @@ func TestShareOfAPromotedAttendee(t *testing.T) {
 		}
 		media[0].Events.AudioArrived()
 		wantRoster(t, "a", a, "323=id-b#content/ext-b")
+		// Its own client waits for the id that it opened the share with.
+		wantRoster(t, "x", x, "323=id-x#content/ext-b")
+		wantRoster(t, "the share", share, "321=id-a/ext-a, 322=id-b/ext-b, 323=id-x#content/ext-b")
 		w.confs.Last().SetSources(nil, video("b#content", 9, 3))
 		wantIndex(t, "a", a, "2 people, id-b#content")
 		wantIndex(t, "x", x, "")

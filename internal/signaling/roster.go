@@ -13,14 +13,24 @@ import (
 // The roster: AUDIO_STREAM_ID_INFO and AUDIO_METADATA. What an entry means
 // depends on which of its members are there, so each kind has its maker.
 
-// joinEntry says that an attendee is here.
-func joinEntry(p *participant) *signalpb.SdkAudioStreamIdInfo {
+// joinEntry says that an attendee is here, under this id.
+func joinEntry(p *participant, id string) *signalpb.SdkAudioStreamIdInfo {
 	return &signalpb.SdkAudioStreamIdInfo{
 		AudioStreamId:  proto.Uint32(p.shownID()),
-		AttendeeId:     proto.String(p.id),
+		AttendeeId:     proto.String(id),
 		ExternalUserId: proto.String(p.attendee.ExternalUserID),
 		Muted:          proto.Bool(p.seemsMuted()),
 	}
+}
+
+// idFor is the id under which a viewer knows p: that of its attendee here. But the
+// client of a promoted attendee takes its own share for started, and shows it, when
+// it finds the id that it opened the share with.
+func (p *participant) idFor(viewer *participant) string {
+	if p.guest && p.content && viewer.own.ID == p.own.ID {
+		return p.ownID
+	}
+	return p.id
 }
 
 // muteEntry says that an attendee is muted or not.
@@ -84,10 +94,13 @@ func rosterFrame(entries ...*signalpb.SdkAudioStreamIdInfo) *signalpb.SdkSignalF
 
 // broadcast sends one frame to every connection that has had the full roster. The
 // caller holds mu.
-func (r *room) broadcast(f *signalpb.SdkSignalFrame) {
+func (r *room) broadcast(f *signalpb.SdkSignalFrame) { r.broadcastExcept(nil, f) }
+
+// broadcastExcept is broadcast to all but one, who may be nil.
+func (r *room) broadcastExcept(but *participant, f *signalpb.SdkSignalFrame) {
 	var data []byte
 	for p := range r.everybody() {
-		if p.sess == nil || !p.informed {
+		if p.sess == nil || !p.informed || p == but {
 			continue
 		}
 		if data == nil {
@@ -124,7 +137,7 @@ func (r *room) present(p *participant) {
 	}
 	p.informed = true
 	if p.sess != nil {
-		p.sess.sendFrame(rosterFrame(r.fullRoster()...))
+		p.sess.sendFrame(rosterFrame(r.fullRoster(p)...))
 		if states := r.weakStates(); len(states) > 0 {
 			p.sess.sendFrame(metadataFrame(states))
 		}
@@ -140,7 +153,7 @@ func (r *room) enterRoster(p *participant) {
 	p.streamID, p.prev = r.nextID, nil
 	p.toldMuted = p.seemsMuted()
 	r.nextID++
-	entries := []*signalpb.SdkAudioStreamIdInfo{joinEntry(p)}
+	entries := []*signalpb.SdkAudioStreamIdInfo{joinEntry(p, p.id)}
 	if prev != nil {
 		entries = append(entries, leaveEntry(prev.streamID, false))
 		if prev.peer != nil {
@@ -149,7 +162,15 @@ func (r *room) enterRoster(p *participant) {
 	} else {
 		r.record(p, meeting.EventAttendeeJoined, meeting.EventAttendeeContentJoined)
 	}
-	r.broadcastRoster(entries...)
+	var own *participant
+	if p.content && p.guest {
+		own = r.audience[p.own.ID]
+	}
+	r.broadcastExcept(own, rosterFrame(entries...))
+	if own != nil && own.sess != nil && own.informed {
+		entries[0] = joinEntry(p, p.idFor(own))
+		own.sess.sendFrame(rosterFrame(entries...))
+	}
 	r.index.dirty = true
 	r.wakeUp()
 }
@@ -165,12 +186,12 @@ func (r *room) contentShares(p *participant) int {
 	return n
 }
 
-// fullRoster lists everybody, oldest first.
-func (r *room) fullRoster() []*signalpb.SdkAudioStreamIdInfo {
+// fullRoster lists everybody for a viewer, oldest first.
+func (r *room) fullRoster(viewer *participant) []*signalpb.SdkAudioStreamIdInfo {
 	var entries []*signalpb.SdkAudioStreamIdInfo
 	for _, p := range r.members {
 		if p.shownID() != 0 {
-			entries = append(entries, joinEntry(p))
+			entries = append(entries, joinEntry(p, p.idFor(viewer)))
 		}
 	}
 	slices.SortFunc(entries, func(a, b *signalpb.SdkAudioStreamIdInfo) int {

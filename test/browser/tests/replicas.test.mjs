@@ -161,7 +161,10 @@ test('who is promoted shares content, and no longer than that', async () => {
   await cat.run(() => window.person.share('yellow'));
   await ann.sees({ [share]: 'yellow' });
   await dan.sees({ [share]: 'yellow' });
-  await cat.sees({});
+  await cat.until('contentShareDidStart', () => window.person.count('shareStart') === 1);
+  await cat.sees({ [`${cat.id}#content`]: 'yellow' }); // which its client shows by itself
+  assert.deepEqual(Object.keys(await presence(ann)).sort(), [ann.id, ben.AttendeeId, share].sort());
+  assert.deepEqual(Object.keys(await presence(cat)).sort(), [ann.id, ben.AttendeeId, `${cat.id}#content`].sort());
   await on.server.deleteAttendee(meeting, ben);
   await ann.sees({});
   await ann.until('the share to be gone', (id) => window.person.present[id] === false, share);
