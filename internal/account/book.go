@@ -297,9 +297,13 @@ func (b *Book) change(ctx context.Context, id string, fn func(meeting.Tx, found,
 }
 
 // SetDisabled has a key refused, and the sessions that were made of it, or taken
-// again. A key that is not there is CodeNotFound.
+// again. A key that is not there is CodeNotFound, and one whose time is over is not
+// taken again, which is CodeBadRequest.
 func (b *Book) SetDisabled(ctx context.Context, id string, disabled bool) error {
-	return b.change(ctx, id, func(_ meeting.Tx, _ found, e *entry) error {
+	return b.change(ctx, id, func(_ meeting.Tx, f found, e *entry) error {
+		if !disabled && f.expired(b.now()) {
+			return refuse("%s has expired: add another", id)
+		}
 		e.Disabled = disabled
 		return nil
 	})

@@ -244,6 +244,8 @@ func TestRotate(t *testing.T) {
 	refused(t, "rotating what expired", err, meeting.CodeBadRequest, "expired")
 	_, err = o.Session(ctx, old.ID, time.Hour)
 	refused(t, "a session of what expired", err, meeting.CodeBadRequest, "expired")
+	refused(t, "enabling what expired", o.SetDisabled(ctx, old.ID, false), meeting.CodeBadRequest, "expired")
+	o.must(o.SetDisabled(ctx, old.ID, true))
 }
 
 func TestSession(t *testing.T) {

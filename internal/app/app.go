@@ -107,7 +107,7 @@ func (s *Server) start(ctx context.Context) error {
 	})
 
 	service := meeting.NewService(store, meeting.ServiceOptions{
-		DefaultMediaRegion: s.cfg.Region, Quotas: s.cfg.Quotas(),
+		MediaRegions: s.cfg.MediaRegions, DefaultMediaRegion: s.cfg.Region, Quotas: s.cfg.Quotas(),
 		Webhooks: s.cfg.EventWebhooks, Transcription: s.cfg.TranscribeEngine != "",
 	})
 	book, err := s.openBook(ctx, store)

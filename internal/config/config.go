@@ -24,6 +24,7 @@ type Config struct {
 	MasterKeyOldFile   string         `key:"master_key_old_file" help:"a file that holds it, instead of master_key_old"`
 	Account            string         `key:"account" help:"12-digit account of that access key, as it stands in ARNs"`
 	Region             string         `key:"region" help:"MediaRegion of meetings whose caller names none, and the region of ARNs when the signature names none"`
+	MediaRegions       []string       `key:"media_regions" help:"MediaRegions that meetings may have, region among them; empty: those that AWS has. They are labels: the media is here"`
 	MediaListen        string         `key:"media_listen" help:"host:port (UDP) for all media; empty: as listen"`
 	MediaAdvertise     []string       `key:"media_advertise" help:"IP addresses, with or without a port, that clients send media to, when they differ from media_listen"`
 	TURN               string         `key:"turn" help:"when clients are given TURN addresses: always, never, or auto (only after a direct attempt failed)"`

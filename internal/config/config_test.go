@@ -63,7 +63,7 @@ func TestEverySettingHasFlagEnvironmentAndKey(t *testing.T) {
 		value := map[string]string{
 			"public_url": "http://h", "account": "000000000001", "turn": "never", "page": "off", "region": "eu-west-1",
 			"client_events": "500", "client_events_mib": "2", "client_events_total_mib": "99",
-			"store_replicas": "3", "log_level": "debug", "log_format": "json", "event_aws": "on", "default_api": "chime", "validation_errors": "BadRequestException", "signing_regions": "aws", "event_webhooks": "https://h/x",
+			"store_replicas": "3", "log_level": "debug", "log_format": "json", "event_aws": "on", "default_api": "chime", "validation_errors": "BadRequestException", "signing_regions": "aws", "media_regions": "us-east-1,lab", "event_webhooks": "https://h/x",
 			"transcription_engine": "wss://h/x", "event_endpoints": "arn:aws:sqs:us-east-1:*=http://h:1", "media_advertise": "192.0.2.1,192.0.2.2",
 		}[s.key]
 		switch {
@@ -159,6 +159,8 @@ func TestRefusals(t *testing.T) {
 		"bad port":       {args: []string{"--listen", "127.0.0.1:70000"}, want: "listen: \"127.0.0.1:70000\" is not host:port"},
 		"bad region":     {args: []string{"--region", "US East"}, want: "region: \"US East\" is not a region"},
 		"no region":      {args: []string{"--config", write("region: \"\"\n")}, want: "is not a region"},
+		"bad label":      {args: []string{"--media-regions", "us-east-1,Lab 1"}, want: "media_regions: \"Lab 1\" is not a region"},
+		"other regions":  {args: []string{"--media-regions", "eu-west-1,lab"}, want: "region: \"us-east-1\" is none of media_regions, which are eu-west-1, lab"},
 		"a map":          {args: []string{"--config", write("secret_access_key: {a: b}\n")}, want: "secret_access_key: expected one value"},
 		"a list":         {args: []string{"--config", write("listen: [a, b]\n")}, want: "listen: expected one value, got a list"},
 		"a list of maps": {args: []string{"--config", write("media_advertise: [{a: b}]\n")}, want: "media_advertise: expected one value or a list"},

@@ -54,6 +54,14 @@ func (c *Config) Validate() error {
 	if !region.MatchString(c.Region) {
 		return fmt.Errorf("region: %q is not a region, such as us-east-1", c.Region)
 	}
+	for _, r := range c.MediaRegions {
+		if !region.MatchString(r) {
+			return fmt.Errorf("media_regions: %q is not a region, such as us-east-1", r)
+		}
+	}
+	if len(c.MediaRegions) > 0 && !slices.Contains(c.MediaRegions, c.Region) {
+		return fmt.Errorf("region: %q is none of media_regions, which are %s", c.Region, strings.Join(c.MediaRegions, ", "))
+	}
 	for _, choice := range []struct {
 		key, value string
 		values     []string

@@ -23,7 +23,7 @@ type Service struct {
 // ServiceOptions are the parts of a Service that a deployment or a test sets.
 type ServiceOptions struct {
 	Now func() time.Time // nil: time.Now
-	// MediaRegions is the set of accepted MediaRegion labels; nil: AWS's list.
+	// MediaRegions is the set of accepted MediaRegion labels; empty: AWS's list.
 	MediaRegions []string
 	// DefaultMediaRegion is for callers that name none; "": us-east-1.
 	DefaultMediaRegion string
@@ -89,7 +89,7 @@ func NewService(store Store, opt ServiceOptions) *Service {
 	if opt.Now == nil {
 		opt.Now = time.Now
 	}
-	if opt.MediaRegions == nil {
+	if len(opt.MediaRegions) == 0 {
 		opt.MediaRegions = MediaRegions
 	}
 	if opt.DefaultMediaRegion == "" {
