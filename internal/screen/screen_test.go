@@ -23,7 +23,7 @@ func (fakeAuth) Authenticate(_ context.Context, token meeting.Secret) (meeting.I
 
 func dial(t *testing.T, url string, protocols ...string) (*websocket.Conn, context.Context) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	t.Cleanup(cancel)
 	conn, resp, err := websocket.Dial(ctx, url, &websocket.DialOptions{Subprotocols: protocols})
 	if err != nil {

@@ -31,7 +31,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-const patience = 10 * time.Second
+const patience = 30 * time.Second
 
 // eventually polls until ok says true.
 func eventually(t testing.TB, missing string, ok func() bool) {

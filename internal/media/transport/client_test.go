@@ -30,7 +30,7 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-const patience = 10 * time.Second
+const patience = 30 * time.Second
 
 // sink is an address where nobody listens to what comes.
 func sink(t testing.TB) netip.AddrPort {
@@ -305,7 +305,7 @@ func (cl *client) ask(req *stun.Message) *stun.Message {
 	cl.t.Helper()
 	for range 20 {
 		cl.write(req.Raw)
-		again := time.After(patience / 20)
+		again := time.After(500 * time.Millisecond)
 	waiting:
 		for {
 			select {

@@ -113,7 +113,7 @@ func expect(t testing.TB, s meeting.Store, name, want string) {
 // eventually polls until check answers "", which else says what is missing.
 func eventually(t testing.TB, check func() (missing string)) {
 	t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(60 * time.Second)
 	for {
 		missing := check()
 		if missing == "" {

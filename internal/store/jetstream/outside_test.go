@@ -122,7 +122,7 @@ func seeEachOther(t *testing.T, a, b *Store) {
 			if got != m.ID {
 				t.Errorf("the other node was told of %s, want %s", got, m.ID)
 			}
-		case <-time.After(10 * time.Second):
+		case <-time.After(30 * time.Second):
 			t.Fatal("the other node was not told")
 		}
 		stop()
