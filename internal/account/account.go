@@ -1,8 +1,8 @@
 // Package account knows the access keys: which secret signs for which account,
 // and what the bearer of a key may do. The front door looks a key up for every
-// request, so a Keyring answers from memory. Book is the one of a server: keys
-// that it was given at its start, and keys in the store that are added, rotated,
-// disabled and removed while it runs. Memory is a plain one.
+// request, so a Keyring answers from memory. Book is one: keys that the server was
+// given at its start, and keys in the store that are added, rotated, disabled and
+// removed while it runs.
 package account
 
 import (
@@ -13,16 +13,10 @@ import (
 	"path"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"belfry/internal/meeting"
 )
-
-// DefaultAccount is the 12-digit account that keys belong to when the operator
-// names none. It is the account that AWS writes in its examples, and the one
-// that local emulators of SQS and SNS answer for.
-const DefaultAccount = "123456789012"
 
 // Key is one access key: a pair of id and secret, and who and what it is for.
 type Key struct {
@@ -102,57 +96,6 @@ func (k Key) check() error {
 		return fmt.Errorf("access key %s: account %.20q is not 12 digits", k.ID, k.Account)
 	}
 	return nil
-}
-
-// Memory is a Keyring in a map. The zero value is empty and ready to use.
-type Memory struct {
-	mu   sync.RWMutex
-	keys map[string]Key
-}
-
-// NewMemory returns a keyring that holds the keys. A key that could never be
-// used is refused, as Put does.
-func NewMemory(keys ...Key) (*Memory, error) {
-	m := &Memory{}
-	for _, k := range keys {
-		if err := m.Put(k); err != nil {
-			return nil, err
-		}
-	}
-	return m, nil
-}
-
-// Put adds a key, or replaces the one with the same id. The error says what is
-// wrong with the key, never what its secret is.
-func (m *Memory) Put(k Key) error {
-	if err := k.check(); err != nil {
-		return err
-	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.keys == nil {
-		m.keys = make(map[string]Key)
-	}
-	m.keys[k.ID] = k
-	return nil
-}
-
-// Remove takes a key away; requests signed with it are refused from now on.
-func (m *Memory) Remove(accessKeyID string) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	delete(m.keys, accessKeyID)
-}
-
-// Lookup implements Keyring.
-func (m *Memory) Lookup(accessKeyID string) (Key, error) {
-	m.mu.RLock()
-	defer m.mu.RUnlock()
-	k, ok := m.keys[accessKeyID]
-	if !ok {
-		return Key{}, ErrUnknownKey
-	}
-	return k, nil
 }
 
 const (

@@ -9,10 +9,12 @@ import (
 	"testing"
 )
 
+const testAccount = "111111111111"
+
 func TestGenerate(t *testing.T) {
 	seen := map[string]bool{}
 	for range 100 {
-		k, err := Generate(nil, DefaultAccount)
+		k, err := Generate(nil, testAccount)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -26,18 +28,18 @@ func TestGenerate(t *testing.T) {
 			t.Fatal("the same key twice")
 		}
 		seen[k.ID], seen[k.Secret.Reveal()] = true, true
-		if _, err := NewMemory(k); err != nil {
-			t.Errorf("keyring refuses a generated key: %v", err)
+		if err := k.check(); err != nil {
+			t.Errorf("a generated key is refused: %v", err)
 		}
 	}
 }
 
 func TestGenerateWithoutRandomness(t *testing.T) {
-	if _, err := Generate(bytes.NewReader(nil), DefaultAccount); err == nil {
+	if _, err := Generate(bytes.NewReader(nil), testAccount); err == nil {
 		t.Error("a key from no randomness")
 	}
 	broken := errors.New("broken")
-	if _, err := Generate(reader{broken}, DefaultAccount); !errors.Is(err, broken) {
+	if _, err := Generate(reader{broken}, testAccount); !errors.Is(err, broken) {
 		t.Errorf("err = %v", err)
 	}
 }
@@ -46,41 +48,15 @@ type reader struct{ err error }
 
 func (r reader) Read([]byte) (int, error) { return 0, r.err }
 
-func TestMemory(t *testing.T) {
-	k := Key{ID: "AKIDEXAMPLE", Secret: "secret", Account: DefaultAccount}
-	m, err := NewMemory(k)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got, err := m.Lookup(k.ID); err != nil || got.Secret != k.Secret {
-		t.Errorf("Lookup = %v, %v", got, err)
-	}
-	k.Secret = "rotated"
-	if err := m.Put(k); err != nil {
-		t.Fatal(err)
-	}
-	if got, _ := m.Lookup(k.ID); got.Secret != "rotated" {
-		t.Error("Put did not replace the key")
-	}
-	m.Remove(k.ID)
-	if _, err := m.Lookup(k.ID); !errors.Is(err, ErrUnknownKey) {
-		t.Error("found after Remove")
-	}
-	var zero Memory
-	if _, err := zero.Lookup(k.ID); !errors.Is(err, ErrUnknownKey) {
-		t.Error("found in an empty keyring")
-	}
-}
-
 func TestKeysThatCannotWork(t *testing.T) {
 	for name, k := range map[string]Key{
-		"no id":            {Secret: "secret", Account: DefaultAccount},
-		"slash in id":      {ID: "AKID/X", Secret: "secret", Account: DefaultAccount},
-		"no secret":        {ID: "AKIDEXAMPLE", Account: DefaultAccount},
+		"no id":            {Secret: "secret", Account: testAccount},
+		"slash in id":      {ID: "AKID/X", Secret: "secret", Account: testAccount},
+		"no secret":        {ID: "AKIDEXAMPLE", Account: testAccount},
 		"short account":    {ID: "AKIDEXAMPLE", Secret: "secret", Account: "123"},
 		"account of words": {ID: "AKIDEXAMPLE", Secret: "secret", Account: "twelve-chars"},
 	} {
-		_, err := NewMemory(k)
+		_, err := NewBook(nil, nil, nil, Given{Key: k, From: FromSettings})
 		if err == nil {
 			t.Errorf("%s: accepted", name)
 		} else if strings.Contains(err.Error(), "secret\"") {

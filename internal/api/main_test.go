@@ -46,15 +46,26 @@ type server struct {
 	client  *http.Client
 }
 
+// ring is a keyring that was given some keys.
+func ring(t testing.TB, store meeting.Store, keys ...account.Key) account.Keyring {
+	t.Helper()
+	var given []account.Given
+	for _, k := range keys {
+		given = append(given, account.Given{Key: k, From: account.FromSettings})
+	}
+	book, err := account.NewBook(store, Operations(), nil, given...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return book
+}
+
 // start serves until the test ends. change, when not nil, sets options.
 func start(t testing.TB, change func(*Options)) *server {
 	t.Helper()
 	store := memory.New()
 	t.Cleanup(func() { _ = store.Close() })
-	keys, err := account.NewMemory(testKey, otherKey)
-	if err != nil {
-		t.Fatal(err)
-	}
+	keys := ring(t, store, testKey, otherKey)
 	s := &server{t: t, service: meeting.NewService(store, meeting.ServiceOptions{}), metrics: prometheus.NewRegistry(), log: &syncBuffer{}}
 	s.opt = Options{
 		Meetings: s.service,

@@ -16,6 +16,7 @@ import (
 	"belfry/internal/account"
 	"belfry/internal/meeting"
 	"belfry/internal/sigv4"
+	"belfry/internal/store/memory"
 )
 
 func TestAuthenticationComesFirst(t *testing.T) {
@@ -357,11 +358,7 @@ func TestRightsOfAKey(t *testing.T) {
 	s := start(t, func(o *Options) {
 		some := account.Key{ID: "AKIDSOME", Secret: "some", Name: "some-one", Account: testKey.Account, Actions: []string{"GetMeeting"}}
 		far := account.Key{ID: "AKIDFAR", Secret: "far", Account: testKey.Account, Regions: []string{"eu-west-1"}}
-		keys, err := account.NewMemory(testKey, some, far)
-		if err != nil {
-			t.Fatal(err)
-		}
-		o.Keys = keys
+		o.Keys = ring(t, memory.New(), testKey, some, far)
 	})
 	some, far := account.Key{ID: "AKIDSOME", Secret: "some"}, account.Key{ID: "AKIDFAR", Secret: "far"}
 	room := s.meeting("")

@@ -22,6 +22,7 @@ import (
 
 	"belfry/internal/account"
 	"belfry/internal/meeting"
+	"belfry/internal/store/memory"
 )
 
 // standing is a clock that a test moves.
@@ -51,11 +52,7 @@ func startThrottled(t *testing.T, quotas func(account string) meeting.Quotas, ke
 	clock := &standing{now: time.Now()}
 	return start(t, func(o *Options) {
 		o.Quotas, o.Now = quotas, clock.Now
-		for _, k := range keys {
-			if err := o.Keys.(*account.Memory).Put(k); err != nil {
-				t.Fatal(err)
-			}
-		}
+		o.Keys = ring(t, memory.New(), append(keys, testKey, otherKey)...)
 	}), clock
 }
 

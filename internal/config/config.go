@@ -70,7 +70,7 @@ func Default() Config {
 	q := meeting.DefaultQuotas
 	return Config{
 		Listen:           "127.0.0.1:7100",
-		Account:          "123456789012",
+		Account:          "123456789012", // AWS's in examples, and what emulators of SQS and SNS answer for
 		Region:           "us-east-1",
 		TURN:             "auto",
 		TURNTTL:          25 * time.Hour,

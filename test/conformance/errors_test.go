@@ -13,6 +13,7 @@ import (
 	"belfry/internal/account"
 	"belfry/internal/api"
 	"belfry/internal/meeting"
+	"belfry/internal/store/memory"
 )
 
 // failing is a service that refuses CreateAttendee as the caller asks for by its
@@ -23,14 +24,21 @@ func (failing) CreateAttendee(_ context.Context, _, _ string, in meeting.NewAtte
 	return nil, meeting.Errorf(meeting.Code(in.ExternalUserID), "because of %s", in.ExternalUserID)
 }
 
-// frontDoor is the API alone, in front of service; it tells of every request.
-func frontDoor(t *testing.T, service api.Meetings, seen func(*http.Request)) string {
+// ring has the one key that clients sign with.
+func ring(t *testing.T, store meeting.Store) account.Keyring {
 	t.Helper()
-	ring, err := account.NewMemory(account.Key{ID: keyID, Secret: meeting.Secret(secret), Account: "123456789012"})
+	key := account.Key{ID: keyID, Secret: secret, Account: "123456789012"}
+	book, err := account.NewBook(store, api.Operations(), nil, account.Given{Key: key, From: account.FromSettings})
 	if err != nil {
 		t.Fatal(err)
 	}
-	handler, err := api.New(api.Options{Meetings: service, Keys: ring, Endpoints: api.HostEndpoints("127.0.0.1:1")})
+	return book
+}
+
+// frontDoor is the API alone, in front of service; it tells of every request.
+func frontDoor(t *testing.T, service api.Meetings, seen func(*http.Request)) string {
+	t.Helper()
+	handler, err := api.New(api.Options{Meetings: service, Keys: ring(t, memory.New()), Endpoints: api.HostEndpoints("127.0.0.1:1")})
 	if err != nil {
 		t.Fatal(err)
 	}

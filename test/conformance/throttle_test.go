@@ -9,7 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"belfry/internal/account"
 	"belfry/internal/api"
 	"belfry/internal/meeting"
 	"belfry/internal/store/memory"
@@ -31,14 +30,10 @@ func TestThrottledCallsAreTriedAgain(t *testing.T) {
 		t.Run(service, func(t *testing.T) {
 			store := memory.New()
 			defer store.Close()
-			keys, err := account.NewMemory(account.Key{ID: keyID, Secret: secret, Account: account.DefaultAccount})
-			if err != nil {
-				t.Fatal(err)
-			}
 			var moved, told atomic.Int64
 			begun := time.Now()
 			meetings := meeting.NewService(store, meeting.ServiceOptions{Quotas: meeting.DefaultQuotas})
-			front, err := api.New(api.Options{Meetings: meetings, Keys: keys, Quotas: meetings.Quotas, Endpoints: api.HostEndpoints("127.0.0.1:1"),
+			front, err := api.New(api.Options{Meetings: meetings, Keys: ring(t, store), Quotas: meetings.Quotas, Endpoints: api.HostEndpoints("127.0.0.1:1"),
 				Now: func() time.Time { return begun.Add(time.Duration(moved.Load())) }})
 			if err != nil {
 				t.Fatal(err)
