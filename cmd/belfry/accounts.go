@@ -2,22 +2,17 @@ package main
 
 import (
 	"context"
-	"errors"
-	"flag"
-	"fmt"
 	"io"
-	"os"
 	"strings"
 
 	"belfry/internal/app"
-	"belfry/internal/config"
 )
 
-const accountsUsage = `usage: belfry accounts list [settings]
-       belfry accounts show ACCOUNT [settings]
-       belfry accounts set ACCOUNT QUOTA=NUMBER ... [settings]
-       belfry accounts reset ACCOUNT [QUOTA ...] [settings]
-       belfry accounts disable|enable ACCOUNT [settings]
+const accountsUsage = `usage: belfry accounts list
+       belfry accounts show ACCOUNT
+       belfry accounts set ACCOUNT QUOTA=NUMBER ...
+       belfry accounts reset ACCOUNT [QUOTA ...]
+       belfry accounts disable|enable ACCOUNT
 
   list      list the accounts that are known, with their meetings and the quotas of their own
   show      show what an account may use
@@ -26,66 +21,45 @@ const accountsUsage = `usage: belfry accounts list [settings]
   disable   refuse every request of an account from the next on, whichever key signs; enable
             takes them again. Meetings that are there go on
 
-The settings (--config FILE, --data-dir DIR) say which server is meant; it has to run.
+--config FILE and --data-dir DIR say which server is meant; it has to run.
 `
 
 // accounts talks to the running server about what accounts may use.
-func accounts(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	command := ""
-	if len(args) > 0 {
-		command, args = args[0], args[1:]
-	}
-	var words []string
-	for len(args) > 0 && !strings.HasPrefix(args[0], "-") {
-		words, args = append(words, args[0]), args[1:]
-	}
-	misused := func() int {
-		fmt.Fprint(stderr, accountsUsage)
-		return 2
-	}
-	var id string
-	if command != "list" {
-		if len(words) == 0 {
-			return misused()
+func accounts() command {
+	return command{name: "accounts", usage: accountsUsage, words: func(words []string) action {
+		if len(words) == 1 && words[0] == "list" {
+			return app.ListAccounts
 		}
-		id, words = words[0], words[1:]
-	}
-	var do func(dataDir string) error
-	switch {
-	case command == "list" && len(words) == 0:
-		do = func(dataDir string) error { return app.ListAccounts(ctx, dataDir, stdout) }
-	case command == "show" && len(words) == 0:
-		do = func(dataDir string) error { return app.ShowAccount(ctx, dataDir, id, stdout) }
-	case command == "set" && len(words) > 0:
-		values := map[string]string{}
-		for _, word := range words {
-			name, value, found := strings.Cut(word, "=")
-			if !found {
-				return misused()
+		if len(words) < 2 {
+			return nil
+		}
+		verb, id, words := words[0], words[1], words[2:]
+		switch {
+		case verb == "reset":
+			return func(ctx context.Context, dir string, out io.Writer) error {
+				return app.ResetAccountQuotas(ctx, dir, id, words, out)
 			}
-			values[name] = value
+		case verb == "set" && len(words) > 0:
+			values := map[string]string{}
+			for _, word := range words {
+				name, value, found := strings.Cut(word, "=")
+				if !found {
+					return nil
+				}
+				values[name] = value
+			}
+			return func(ctx context.Context, dir string, out io.Writer) error {
+				return app.SetAccountQuotas(ctx, dir, id, values, out)
+			}
+		case len(words) > 0:
+			return nil
 		}
-		do = func(dataDir string) error { return app.SetAccountQuotas(ctx, dataDir, id, values, stdout) }
-	case command == "disable" && len(words) == 0:
-		do = func(dataDir string) error { return app.DisableAccount(ctx, dataDir, id, stdout) }
-	case command == "enable" && len(words) == 0:
-		do = func(dataDir string) error { return app.EnableAccount(ctx, dataDir, id, stdout) }
-	case command == "reset":
-		do = func(dataDir string) error { return app.ResetAccountQuotas(ctx, dataDir, id, words, stdout) }
-	default:
-		return misused()
-	}
-	cfg, err := config.Load(args, os.Getenv, stdout)
-	if errors.Is(err, flag.ErrHelp) {
-		return 0
-	}
-	if err != nil {
-		fmt.Fprintln(stderr, "belfry:", err)
-		return 2
-	}
-	if err := do(cfg.DataDir); err != nil {
-		fmt.Fprintln(stderr, "belfry:", err)
-		return 1
-	}
-	return 0
+		one := map[string]func(ctx context.Context, dir, id string, out io.Writer) error{
+			"show": app.ShowAccount, "disable": app.DisableAccount, "enable": app.EnableAccount,
+		}[verb]
+		if one == nil {
+			return nil
+		}
+		return func(ctx context.Context, dir string, out io.Writer) error { return one(ctx, dir, id, out) }
+	}}
 }

@@ -2,16 +2,11 @@ package main
 
 import (
 	"context"
-	"errors"
 	"flag"
-	"fmt"
 	"io"
-	"os"
-	"strings"
 	"time"
 
 	"belfry/internal/app"
-	"belfry/internal/config"
 )
 
 const keysUsage = `usage: belfry keys list [--json]
@@ -31,89 +26,50 @@ const keysUsage = `usage: belfry keys list [--json]
 `
 
 // keys talks to the running server about its access keys.
-func keys(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+func keys() command {
 	var in app.NewKey
 	var asJSON bool
 	var keep, lasts time.Duration
-	var settings, words []string
-	command := ""
-	if len(args) > 0 {
-		command, args = args[0], args[1:]
-	}
-	flags := flag.NewFlagSet("belfry keys", flag.ContinueOnError)
-	flags.SetOutput(io.Discard)
-	list := func(to *[]string) func(string) error {
-		return func(text string) error {
-			for item := range strings.SplitSeq(text, ",") {
-				if item = strings.TrimSpace(item); item != "" {
-					*to = append(*to, item)
-				}
+	return command{
+		name: "keys", usage: keysUsage,
+		flags: func(verb string, set *flag.FlagSet) {
+			switch verb {
+			case "list":
+				set.BoolVar(&asJSON, "json", false, "")
+			case "add":
+				set.StringVar(&in.Account, "account", "", "")
+				set.StringVar(&in.Name, "name", "", "")
+				set.DurationVar(&in.Lasts, "expires-in", 0, "")
+				set.Func("action", "", list(&in.Actions))
+				set.Func("region", "", list(&in.Regions))
+			case "rotate":
+				set.DurationVar(&keep, "keep", 24*time.Hour, "")
+			case "session":
+				set.DurationVar(&lasts, "for", time.Hour, "")
 			}
-			if *to == nil {
-				return errors.New("there is nothing in it")
+		},
+		words: func(words []string) action {
+			switch {
+			case len(words) == 1 && words[0] == "list":
+				return func(ctx context.Context, dir string, out io.Writer) error { return app.ListKeys(ctx, dir, asJSON, out) }
+			case len(words) == 1 && words[0] == "add":
+				return func(ctx context.Context, dir string, out io.Writer) error { return app.AddKey(ctx, dir, in, out) }
+			case len(words) != 2:
+				return nil
 			}
-			return nil
-		}
-	}
-	for _, name := range []string{"config", "data-dir"} {
-		flags.Func(name, "", func(text string) error { settings = append(settings, "--"+name, text); return nil })
-	}
-	switch command {
-	case "list":
-		flags.BoolVar(&asJSON, "json", false, "")
-	case "add":
-		flags.StringVar(&in.Account, "account", "", "")
-		flags.StringVar(&in.Name, "name", "", "")
-		flags.DurationVar(&in.Lasts, "expires-in", 0, "")
-		flags.Func("action", "", list(&in.Actions))
-		flags.Func("region", "", list(&in.Regions))
-	case "rotate":
-		flags.DurationVar(&keep, "keep", 24*time.Hour, "")
-	case "session":
-		flags.DurationVar(&lasts, "for", time.Hour, "")
-	}
-	for { // flags may stand before and after the id
-		if err := flags.Parse(args); err != nil {
-			if errors.Is(err, flag.ErrHelp) {
-				fmt.Fprint(stdout, keysUsage)
-				return 0
+			one := map[string]func(ctx context.Context, dir, id string, out io.Writer) error{
+				"disable": app.DisableKey, "enable": app.EnableKey, "remove": app.RemoveKey,
+				"rotate": func(ctx context.Context, dir, id string, out io.Writer) error {
+					return app.RotateKey(ctx, dir, id, keep, out)
+				},
+				"session": func(ctx context.Context, dir, id string, out io.Writer) error {
+					return app.SessionKey(ctx, dir, id, lasts, out)
+				},
+			}[words[0]]
+			if one == nil {
+				return nil
 			}
-			fmt.Fprintf(stderr, "belfry: %v\n%s", err, keysUsage)
-			return 2
-		}
-		if args = flags.Args(); len(args) == 0 {
-			break
-		}
-		words, args = append(words, args[0]), args[1:]
+			return func(ctx context.Context, dir string, out io.Writer) error { return one(ctx, dir, words[1], out) }
+		},
 	}
-	var do func(dataDir string) error
-	switch {
-	case command == "list" && len(words) == 0:
-		do = func(dir string) error { return app.ListKeys(ctx, dir, asJSON, stdout) }
-	case command == "add" && len(words) == 0:
-		do = func(dir string) error { return app.AddKey(ctx, dir, in, stdout) }
-	case command == "disable" && len(words) == 1:
-		do = func(dir string) error { return app.DisableKey(ctx, dir, words[0], stdout) }
-	case command == "enable" && len(words) == 1:
-		do = func(dir string) error { return app.EnableKey(ctx, dir, words[0], stdout) }
-	case command == "remove" && len(words) == 1:
-		do = func(dir string) error { return app.RemoveKey(ctx, dir, words[0], stdout) }
-	case command == "rotate" && len(words) == 1:
-		do = func(dir string) error { return app.RotateKey(ctx, dir, words[0], keep, stdout) }
-	case command == "session" && len(words) == 1:
-		do = func(dir string) error { return app.SessionKey(ctx, dir, words[0], lasts, stdout) }
-	default:
-		fmt.Fprint(stderr, keysUsage)
-		return 2
-	}
-	cfg, err := config.Load(settings, os.Getenv, stdout)
-	if err != nil {
-		fmt.Fprintln(stderr, "belfry:", err)
-		return 2
-	}
-	if err := do(cfg.DataDir); err != nil {
-		fmt.Fprintln(stderr, "belfry:", err)
-		return 1
-	}
-	return 0
 }

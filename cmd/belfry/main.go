@@ -45,17 +45,10 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if args[0] == "serve" {
 		return serve(ctx, args[1:], stdout, stderr)
 	}
-	if args[0] == "events" {
-		return events(ctx, args[1:], stdout, stderr)
-	}
-	if args[0] == "keys" {
-		return keys(ctx, args[1:], stdout, stderr)
-	}
-	if args[0] == "accounts" {
-		return accounts(ctx, args[1:], stdout, stderr)
-	}
-	if args[0] == "client-events" {
-		return clientEvents(ctx, args[1:], stdout, stderr)
+	for _, c := range []command{keys(), accounts(), events(), clientEvents()} {
+		if c.name == args[0] {
+			return c.run(ctx, args[1:], stdout, stderr)
+		}
 	}
 	if len(args) > 1 {
 		fmt.Fprintf(stderr, "belfry: %s takes no arguments, got %q\n%s", args[0], args[1], usage)
