@@ -79,19 +79,18 @@ func (s *Server) accountCommands(service *meeting.Service, keys *account.Book) c
 			s.logger.Info("quotas reset", "account", id, "quotas", names)
 			return nil
 		}))
+		for what, disabled := range map[string]bool{"disable": true, "enable": false} {
+			mux.HandleFunc("POST /accounts/{account}/"+what, func(w http.ResponseWriter, r *http.Request) {
+				id := r.PathValue("account")
+				if err := keys.SetAccountDisabled(r.Context(), id, disabled); err != nil {
+					refuse(w, err)
+					return
+				}
+				s.logger.Info("account "+what+"d", "account", id)
+				fmt.Fprintf(w, "Account %s is %sd\n", id, what)
+			})
+		}
 	}
-}
-
-// refuse answers a command with what is wrong.
-func refuse(w http.ResponseWriter, err error) {
-	status := http.StatusInternalServerError
-	switch meeting.CodeOf(err) {
-	case meeting.CodeBadRequest, meeting.CodeLimitExceeded:
-		status = http.StatusBadRequest
-	case meeting.CodeNotFound:
-		status = http.StatusNotFound
-	}
-	http.Error(w, meeting.MessageOf(err), status)
 }
 
 func listAccounts(ctx context.Context, w http.ResponseWriter, service *meeting.Service, known, disabled []string) {
@@ -158,6 +157,16 @@ func SetAccountQuotas(ctx context.Context, dataDir, id string, values map[string
 // named.
 func ResetAccountQuotas(ctx context.Context, dataDir, id string, names []string, out io.Writer) error {
 	return ask(ctx, dataDir, http.MethodDelete, accountPath(id, url.Values{"quota": names}), out)
+}
+
+// DisableAccount has it refuse every request of an account from now on.
+func DisableAccount(ctx context.Context, dataDir, id string, out io.Writer) error {
+	return ask(ctx, dataDir, http.MethodPost, "/accounts/"+url.PathEscape(id)+"/disable", out)
+}
+
+// EnableAccount is the reverse of DisableAccount.
+func EnableAccount(ctx context.Context, dataDir, id string, out io.Writer) error {
+	return ask(ctx, dataDir, http.MethodPost, "/accounts/"+url.PathEscape(id)+"/enable", out)
 }
 
 func accountPath(id string, query url.Values) string {

@@ -122,7 +122,8 @@ func (s *Server) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := s.startEvents(ctx, store, service, book); err != nil {
+	events, err := s.startEvents(ctx, store)
+	if err != nil {
 		return err
 	}
 	seen, err := s.startRecorder(ctx, store, service)
@@ -148,6 +149,7 @@ func (s *Server) start(ctx context.Context) error {
 	if err := s.route(r, book, service, conferences, relays, sockets); err != nil {
 		return err
 	}
+	s.startControl(deadLetterCommands(events), s.accountCommands(service, book), s.clientEventCommands, s.keyCommands(book))
 	s.startHTTP(r)
 	s.health.SetReady(true)
 	s.logger.Info("ready", "listen", s.listener.Addr().String(), "media", conferences.Addr().String(), "turn", s.cfg.TURN)

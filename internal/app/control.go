@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"belfry/internal/meeting"
 )
 
 // controlSocket is where a running server hears from its command line. The user
@@ -63,6 +65,20 @@ func (s *Server) startControl(parts ...commands) {
 	})
 }
 
+// refuse answers a command with what is wrong.
+func refuse(w http.ResponseWriter, err error) {
+	status := http.StatusInternalServerError
+	switch meeting.CodeOf(err) {
+	case meeting.CodeBadRequest, meeting.CodeLimitExceeded:
+		status = http.StatusBadRequest
+	case meeting.CodeNotFound:
+		status = http.StatusNotFound
+	}
+	http.Error(w, meeting.MessageOf(err), status)
+}
+
+// ask has the server that runs on a data directory do a command, and writes what
+// it answers.
 func ask(ctx context.Context, dataDir, method, path string, out io.Writer) error {
 	transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return (&net.Dialer{}).DialContext(ctx, "unix", controlSocket(dataDir))

@@ -5,16 +5,15 @@ import (
 	"fmt"
 	"os"
 
-	"belfry/internal/account"
 	"belfry/internal/meeting"
 	"belfry/internal/notify"
 )
 
 // startEvents begins to deliver the events that are in the store.
-func (s *Server) startEvents(ctx context.Context, store meeting.Store, service *meeting.Service, book *account.Book) error {
+func (s *Server) startEvents(ctx context.Context, store meeting.Store) (*notify.Notifier, error) {
 	own, err := notify.ParseOwn(s.cfg.EventEndpoints)
 	if err != nil {
-		return fmt.Errorf("event_endpoints: %w", err)
+		return nil, fmt.Errorf("event_endpoints: %w", err)
 	}
 	aws := notify.AWS{
 		Credentials: notify.Credentials(os.Getenv),
@@ -31,9 +30,8 @@ func (s *Server) startEvents(ctx context.Context, store meeting.Store, service *
 		},
 	})
 	if err != nil {
-		return fmt.Errorf("starting the delivery of events: %w", err)
+		return nil, fmt.Errorf("starting the delivery of events: %w", err)
 	}
 	s.started("events", n.Close)
-	s.startControl(deadLetterCommands(n), s.accountCommands(service, book), s.clientEventCommands, s.keyCommands(book))
-	return nil
+	return n, nil
 }

@@ -97,17 +97,6 @@ func (s *Server) keyCommands(book *account.Book) commands {
 			k, err := book.Add(r.Context(), in)
 			issued(w, "add", k, err)
 		})
-		for what, disabled := range map[string]bool{"disable": true, "enable": false} {
-			mux.HandleFunc("POST /accounts/{account}/"+what, func(w http.ResponseWriter, r *http.Request) {
-				id := r.PathValue("account")
-				if err := book.SetAccountDisabled(r.Context(), id, disabled); err != nil {
-					refuse(w, err)
-					return
-				}
-				s.logger.Info("account "+what+"d", "account", id)
-				fmt.Fprintf(w, "Account %s is %sd\n", id, what)
-			})
-		}
 		mux.HandleFunc("POST /keys/{id}/disable", disable(true, "disabled"))
 		mux.HandleFunc("POST /keys/{id}/enable", disable(false, "enabled"))
 		mux.HandleFunc("DELETE /keys/{id}", func(w http.ResponseWriter, r *http.Request) {
@@ -226,8 +215,7 @@ func AddKey(ctx context.Context, dataDir string, in NewKey, out io.Writer) error
 	return ask(ctx, dataDir, http.MethodPost, "/keys?"+query.Encode(), out)
 }
 
-// DisableKey has it refuse a key from now on, EnableKey take it again, and
-// RemoveKey forget it.
+// DisableKey has it refuse a key from now on.
 func DisableKey(ctx context.Context, dataDir, id string, out io.Writer) error {
 	return ask(ctx, dataDir, http.MethodPost, keyPath(id)+"/disable", out)
 }
@@ -252,16 +240,6 @@ func RotateKey(ctx context.Context, dataDir, id string, keep time.Duration, out 
 // shell.
 func SessionKey(ctx context.Context, dataDir, id string, lasts time.Duration, out io.Writer) error {
 	return ask(ctx, dataDir, http.MethodPost, keyPath(id)+"/session?lasts="+lasts.String(), out)
-}
-
-// DisableAccount has it refuse every request of an account from now on.
-func DisableAccount(ctx context.Context, dataDir, id string, out io.Writer) error {
-	return ask(ctx, dataDir, http.MethodPost, "/accounts/"+url.PathEscape(id)+"/disable", out)
-}
-
-// EnableAccount is the reverse of DisableAccount.
-func EnableAccount(ctx context.Context, dataDir, id string, out io.Writer) error {
-	return ask(ctx, dataDir, http.MethodPost, "/accounts/"+url.PathEscape(id)+"/enable", out)
 }
 
 func keyPath(id string) string { return "/keys/" + url.PathEscape(id) }
