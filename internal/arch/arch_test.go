@@ -1,4 +1,5 @@
-// Package arch holds the arrows between packages that ARCHITECTURE.md draws.
+// Package arch holds the arrows between packages that ARCHITECTURE.md draws, and
+// the decisions to their numbers.
 package arch
 
 import (

@@ -4,13 +4,28 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
 
-var link = regexp.MustCompile(`\]\(([^)#\s]+)[^)]*\)`)
+var (
+	link    = regexp.MustCompile(`\]\(([^)#\s]*)(?:#([^)\s]+))?[^)]*\)`)
+	heading = regexp.MustCompile(`(?m)^#+ (.*)$`)
+	dropped = regexp.MustCompile(`[^a-z0-9 _-]`) // from a heading, to make its anchor
+)
 
-// Every link and picture of the documents leads to a file that is there.
+// anchors lists where in a page a link may lead.
+func anchors(text string) []string {
+	var list []string
+	for _, h := range heading.FindAllStringSubmatch(text, -1) {
+		list = append(list, strings.ReplaceAll(dropped.ReplaceAllString(strings.ToLower(h[1]), ""), " ", "-"))
+	}
+	return list
+}
+
+// Every link and picture of the documents leads to a file that is there, and to
+// a heading in it.
 func TestLinksResolve(t *testing.T) {
 	root := filepath.Join("..", "..")
 	var pages []string
@@ -32,8 +47,23 @@ func TestLinksResolve(t *testing.T) {
 				continue
 			}
 			seen++
-			if _, err := os.Stat(filepath.Join(filepath.Dir(page), match[1])); err != nil {
+			to := page
+			if match[1] != "" {
+				to = filepath.Join(filepath.Dir(page), match[1])
+			}
+			if _, err := os.Stat(to); err != nil {
 				t.Errorf("%s: the link %s leads nowhere", page, match[1])
+				continue
+			}
+			if match[2] == "" || filepath.Ext(to) != ".md" {
+				continue
+			}
+			there, err := os.ReadFile(to)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !slices.Contains(anchors(string(there)), match[2]) {
+				t.Errorf("%s: there is no heading #%s in %s", page, match[2], to)
 			}
 		}
 	}
