@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"time"
 
@@ -19,11 +20,31 @@ import (
 // that the server runs as may use it, and root.
 func controlSocket(dataDir string) string { return filepath.Join(dataDir, "control.sock") }
 
+// maxSocketPath is what the path of a socket may have, in bytes, on the systems
+// that allow least.
+const maxSocketPath = 103
+
+// reachSocket names the control socket so that the system takes it, also where
+// the data directory has a longer path. release is for when it is not used any more.
+func reachSocket(dataDir string) (name string, release func(), err error) {
+	name = controlSocket(dataDir)
+	if len(name) <= maxSocketPath {
+		return name, func() {}, nil
+	}
+	if runtime.GOOS != "linux" {
+		return "", nil, fmt.Errorf("the path of a socket has up to %d bytes, and %s has %d: use a data_dir with a shorter path", maxSocketPath, name, len(name))
+	}
+	dir, err := os.Open(dataDir)
+	if err != nil {
+		return "", nil, err
+	}
+	return fmt.Sprintf("/proc/self/fd/%d/%s", dir.Fd(), filepath.Base(name)), func() { _ = dir.Close() }, nil
+}
+
 // commands gives a part's commands to the mux of the control socket.
 type commands func(*http.ServeMux)
 
-// startControl serves the command line. A server that cannot, because the path
-// is too long for a socket, runs without.
+// startControl serves the command line. A server that cannot runs without.
 func (s *Server) startControl(parts ...commands) {
 	path := controlSocket(s.cfg.DataDir)
 	// The store's lock says that no other server uses the directory.
@@ -31,14 +52,21 @@ func (s *Server) startControl(parts ...commands) {
 		s.logger.Warn("commands cannot reach this server", "error", err)
 		return
 	}
-	listener, err := net.Listen("unix", path)
+	name, release, err := reachSocket(s.cfg.DataDir)
 	if err != nil {
+		s.logger.Warn("commands cannot reach this server", "error", err)
+		return
+	}
+	listener, err := net.Listen("unix", name)
+	if err != nil {
+		release()
 		s.logger.Warn("commands cannot reach this server", "error", err)
 		return
 	}
 	// Access keys are made here, and the directory may be one that others can look into.
 	if err := os.Chmod(path, 0o600); err != nil {
 		s.logger.Warn("commands cannot reach this server", "error", errors.Join(err, listener.Close()))
+		release()
 		return
 	}
 	mux := http.NewServeMux()
@@ -50,6 +78,7 @@ func (s *Server) startControl(parts ...commands) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
+		defer release()            // the listener removes the socket by its name
 		_ = server.Serve(listener) // ends by Close alone
 	}()
 	s.started("control", func(ctx context.Context) error {
@@ -81,7 +110,12 @@ func refuse(w http.ResponseWriter, err error) {
 // it answers.
 func ask(ctx context.Context, dataDir, method, path string, out io.Writer) error {
 	transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return (&net.Dialer{}).DialContext(ctx, "unix", controlSocket(dataDir))
+		name, release, err := reachSocket(dataDir)
+		if err != nil {
+			return nil, err
+		}
+		defer release()
+		return (&net.Dialer{}).DialContext(ctx, "unix", name)
 	}}
 	defer transport.CloseIdleConnections()
 	req, err := http.NewRequestWithContext(ctx, method, "http://belfry"+path, nil)

@@ -4,10 +4,13 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"path/filepath"
+	"runtime"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -125,5 +128,25 @@ func TestDeadLettersByCommand(t *testing.T) {
 	}
 	if err := DeadLetters(context.Background(), dir, DeadLetterFilter{}, false, &strings.Builder{}); err == nil {
 		t.Error("a server that ended answers")
+	}
+}
+
+// A data directory may have a longer path than the system allows sockets.
+func TestCommandsOverALongPath(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("the server says that commands cannot reach it")
+	}
+	cfg := settings(t)
+	cfg.DataDir = filepath.Join(cfg.DataDir, strings.Repeat("d", 150))
+	s := start(t, cfg, io.Discard)
+	k := addKey(t, cfg, NewKey{Account: "222222222222"})
+	if list := said(t, func(w io.Writer) error { return ListKeys(t.Context(), cfg.DataDir, false, w) }); !strings.Contains(list, k.id) {
+		t.Errorf("listed:\n%s", list)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(controlSocket(cfg.DataDir)); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the socket is left: %v", err)
 	}
 }
