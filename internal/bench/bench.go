@@ -1,0 +1,376 @@
+// Package bench puts a media server under load and tells what it spent. It plays
+// whole meetings: people who join over the real signaling protocol and exchange
+// real SRTP, by package client, and checks what arrives, by package check. What
+// the server spent is asked of the operating system, since a busy machine changes
+// wall time much and CPU time little. The same loads run against other servers,
+// for comparison.
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"time"
+
+	"belfry/internal/bench/check"
+	"belfry/internal/bench/client"
+)
+
+// Load is what the server is put under. Meetings are alike.
+type Load struct {
+	Name       string `json:"name"`
+	Meetings   int    `json:"meetings"`
+	Publishers int    `json:"publishers"` // of each meeting: people with a camera on
+	Viewers    int    `json:"viewers"`    // people who only watch all the cameras
+	Mutual     bool   `json:"mutual"`     // publishers watch one another too
+	VideoRate  int    `json:"video_rate"` // bits a second of each camera
+	Audio      bool   `json:"audio"`      // everybody has a microphone and hears
+	Talking    int    `json:"talking"`    // how many of each meeting talk
+	Quiet      bool   `json:"quiet"`      // those who do not talk send no packets
+
+	Warm time.Duration `json:"warm"` // before the window
+	Time time.Duration `json:"time"` // the window
+}
+
+func (l Load) people() int { return l.Publishers + l.Viewers }
+
+// receives is how many cameras one person watches.
+func (l Load) receives(n int) int {
+	if n >= l.Publishers {
+		return l.Publishers
+	}
+	if l.Mutual {
+		return l.Publishers - 1
+	}
+	return 0
+}
+
+// Row is the result of one run.
+type Row struct {
+	Server string `json:"server"`
+	Load   Load   `json:"load"`
+	People int    `json:"people"`
+
+	CPU         float64 `json:"core"`          // share of a processor
+	SystemShare float64 `json:"system_share"`  // of that, in the kernel
+	PerPacket   float64 `json:"us_per_packet"` // µs of CPU for each packet that arrived, video and sound
+	PerPerson   float64 `json:"percent_per_person"`
+	RSS         float64 `json:"rss_mb"`
+	PacketsOut  float64 `json:"packets_per_second"`
+
+	Video    check.Counts `json:"video"`
+	Audio    check.Counts `json:"audio"`
+	VideoP50 float64      `json:"video_p50_ms"`
+	VideoP99 float64      `json:"video_p99_ms"`
+	AudioP50 float64      `json:"audio_p50_ms"`
+	AudioP99 float64      `json:"audio_p99_ms"`
+
+	OwnCPU      float64 `json:"generator_core"` // what the load generator spent itself
+	LagP99      float64 `json:"generator_lag_p99_ms"`
+	Refused     uint64  `json:"not_decrypted"`
+	JoinP50     float64 `json:"join_p50_ms"` // from opening signaling to connected media
+	JoinP99     float64 `json:"join_p99_ms"`
+	JoinCPU     float64 `json:"join_cpu_ms"` // CPU for each join
+	SignalBytes float64 `json:"signal_bytes_per_person"`
+}
+
+// crowd is everybody in all meetings of a run.
+type crowd struct {
+	load     Load
+	identity *client.Identity
+	pace     *client.Pace
+	windows  map[uint32]*check.Window // by sender
+
+	mu      sync.Mutex
+	members []member
+	joins   check.Histogram
+}
+
+type member struct {
+	Member
+	client    *client.Client
+	publishes bool
+	receives  int
+}
+
+// Run puts a server under a load and measures it.
+func Run(ctx context.Context, name string, s Server, l Load) (row Row, err error) {
+	if l.Meetings < 1 || l.people() < 1 {
+		return row, errors.New("a load needs a meeting and people")
+	}
+	identity, err := client.NewIdentity()
+	if err != nil {
+		return row, err
+	}
+	c := &crowd{load: l, identity: identity, pace: client.NewPace(), windows: map[uint32]*check.Window{}}
+	defer c.leave()
+	for i := range l.Meetings * l.Publishers {
+		c.windows[uint32(i)] = check.NewWindow()
+	}
+	row = Row{Server: name, Load: l, People: l.Meetings * l.people()}
+	before, err := usage(s)
+	if err != nil {
+		return row, err
+	}
+	speeches, err := c.join(ctx, s)
+	if err != nil {
+		return row, err
+	}
+	joined, err := usage(s)
+	if err != nil {
+		return row, err
+	}
+	row.JoinCPU = float64(joined.CPU-before.CPU) / 1e6 / float64(row.People)
+	row.JoinP50, row.JoinP99 = ms(&c.joins, 0.5), ms(&c.joins, 0.99)
+	stop := c.beat()
+	defer stop()
+	if err := c.settle(ctx); err != nil {
+		return row, err
+	}
+	for _, sp := range speeches {
+		if l.Talking > 1 {
+			sp.Begin(client.Now())
+		}
+	}
+	if err := sleep(ctx, l.Warm); err != nil {
+		return row, err
+	}
+	return row, c.measure(ctx, s, &row)
+}
+
+var selfPID = os.Getpid()
+
+func usage(s Server) (Usage, error) {
+	if s.PID() == 0 {
+		return Usage{}, nil
+	}
+	return ReadUsage(s.PID())
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	select {
+	case <-time.After(d):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func ms(h *check.Histogram, q float64) float64 { return float64(h.Quantile(q)) / 1e6 }
+
+// parallel is how many people join at a time.
+const parallel = 8
+
+// join brings everybody in: first those with cameras, then those who watch, since
+// a viewer needs to know what there is.
+func (c *crowd) join(ctx context.Context, s Server) ([]*check.Speech, error) {
+	l := c.load
+	rooms, speeches := make([]Room, l.Meetings), make([]*check.Speech, l.Meetings)
+	err := each(l.Meetings, func(m int) (err error) {
+		speeches[m] = &check.Speech{}
+		rooms[m], err = s.Open(ctx, l.people())
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	voices := make([][][]byte, min(l.Talking, 8))
+	for i := range voices {
+		if voices[i], err = voice(i); err != nil {
+			return nil, err
+		}
+	}
+	enter := func(m, n int) error {
+		begin := client.Now()
+		cfg := client.Config{IP: "127.0.0.1", Identity: c.identity, Quiet: l.Quiet, Speech: speeches[m],
+			Windows: func(sender uint32) *check.Window { return c.windows[sender] }}
+		if at, ok := s.(interface{ LocalIP() string }); ok {
+			cfg.IP = at.LocalIP()
+		}
+		w := Wants{Audio: l.Audio}
+		if n < l.Publishers {
+			cfg.VideoRate, cfg.Sender = l.VideoRate, uint32(m*l.Publishers+n)
+			cfg.Window = c.windows[cfg.Sender]
+			w.SendKbps = l.VideoRate * 3 / 2 / 1000
+		} else {
+			w.Receive = l.receives(n)
+		}
+		if n < l.Talking {
+			cfg.Voice, cfg.Pauses = voices[n%len(voices)], l.Talking == 1
+		}
+		who, err := client.New(cfg)
+		if err != nil {
+			return err
+		}
+		in, err := rooms[m].Join(ctx, n, who)
+		if err != nil {
+			who.Close()
+			return fmt.Errorf("person %d of meeting %d: %w", n, m, err)
+		}
+		c.mu.Lock()
+		c.members = append(c.members, member{in, who, n < l.Publishers, l.receives(n)})
+		c.mu.Unlock()
+		if err := in.Negotiate(ctx, w); err != nil {
+			return fmt.Errorf("person %d of meeting %d: %w", n, m, err)
+		}
+		c.pace.Add(who, l.Audio)
+		c.mu.Lock()
+		c.joins.Add(client.Now() - begin)
+		c.mu.Unlock()
+		return nil
+	}
+	if err := each(l.Meetings*l.Publishers, func(i int) error { return enter(i/l.Publishers, i%l.Publishers) }); err != nil {
+		return nil, err
+	}
+	if err := each(l.Meetings*l.Viewers, func(i int) error { return enter(i/l.Viewers, l.Publishers+i%l.Viewers) }); err != nil {
+		return nil, err
+	}
+	if l.Mutual && l.Publishers > 1 {
+		err = each(len(c.members), func(i int) error {
+			if m := c.members[i]; m.publishes {
+				return m.Negotiate(ctx, Wants{Audio: l.Audio, SendKbps: l.VideoRate * 3 / 2 / 1000, Receive: m.receives})
+			}
+			return nil
+		})
+	}
+	return speeches, err
+}
+
+// each does something n times, a few at once, and returns the first error.
+func each(n int, do func(i int) error) error {
+	var wait sync.WaitGroup
+	var once sync.Once
+	var failed error
+	turns := make(chan struct{}, parallel)
+	for i := range n {
+		turns <- struct{}{}
+		wait.Go(func() {
+			defer func() { <-turns }()
+			if err := do(i); err != nil {
+				once.Do(func() { failed = err })
+			}
+		})
+	}
+	wait.Wait()
+	return failed
+}
+
+// settle waits until everybody gets what it should.
+func (c *crowd) settle(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	for i, m := range c.members {
+		for (c.load.Audio && !m.client.Hears()) || m.client.Sees() < m.receives {
+			if err := sleep(ctx, 20*time.Millisecond); err != nil {
+				return fmt.Errorf("client %d sees %d of %d cameras, hears: %v: %w", i, m.client.Sees(), m.receives, m.client.Hears(), err)
+			}
+		}
+	}
+	return nil
+}
+
+// beat has everybody say now and then that it is alive, until the returned
+// function is called.
+func (c *crowd) beat() (stop func()) {
+	quit, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			for _, m := range c.members {
+				m.Beat()
+				select {
+				case <-quit:
+					return
+				case <-time.After(10 * time.Second / time.Duration(len(c.members))):
+				}
+			}
+		}
+	}()
+	return func() {
+		close(quit)
+		<-done
+	}
+}
+
+func (c *crowd) cameras(begin bool) {
+	for _, m := range c.members {
+		if m.publishes {
+			m.client.CameraWindow(begin)
+		}
+	}
+}
+
+// measure opens the window, waits, closes it and adds up.
+func (c *crowd) measure(ctx context.Context, s Server, row *Row) error {
+	_ = c.pace.Lag()
+	own0, err := ReadUsage(selfPID)
+	if err != nil {
+		own0 = Usage{}
+	}
+	was, err := usage(s)
+	if err != nil {
+		return err
+	}
+	user0, system0 := ticks(s.PID())
+	from := client.Now()
+	for _, m := range c.members {
+		m.client.Measure(from, from+int64(c.load.Time))
+	}
+	c.cameras(true)
+	if err := sleep(ctx, c.load.Time); err != nil {
+		return err
+	}
+	c.cameras(false)
+	until := client.Now()
+	now, err := usage(s)
+	if err != nil {
+		return fmt.Errorf("the server is gone: %w", err)
+	}
+	own1, _ := ReadUsage(selfPID)
+	user1, system1 := ticks(s.PID())
+	lag := c.pace.Lag()
+	if err := sleep(ctx, time.Second); err != nil { // what is on its way arrives
+		return err
+	}
+
+	var video, audio check.Histogram
+	var signal uint64
+	for _, m := range c.members {
+		r := m.client.Result()
+		row.Video.Add(r.Video)
+		row.Audio.Add(r.Audio)
+		video.Merge(&r.VideoLatency)
+		audio.Merge(&r.AudioLatency)
+		row.Refused += r.Stats.Refused
+		signal += m.SignalBytes()
+	}
+	seconds := float64(until-from) / 1e9
+	packets := float64(row.Video.Received + row.Audio.Received)
+	cpu := (now.CPU - was.CPU).Seconds()
+	row.CPU = cpu / seconds
+	if t := float64(user1 - user0 + system1 - system0); t > 0 {
+		row.SystemShare = float64(system1-system0) / t
+	}
+	if packets > 0 {
+		row.PerPacket = cpu * 1e6 / packets
+	}
+	row.PerPerson = 100 * row.CPU / float64(row.People)
+	row.RSS = float64(now.RSS) / 1e6
+	row.PacketsOut = packets / seconds
+	row.OwnCPU = (own1.CPU - own0.CPU).Seconds() / seconds
+	row.LagP99 = ms(&lag, 0.99)
+	row.VideoP50, row.VideoP99 = ms(&video, 0.5), ms(&video, 0.99)
+	row.AudioP50, row.AudioP99 = ms(&audio, 0.5), ms(&audio, 0.99)
+	row.SignalBytes = float64(signal) / float64(row.People)
+	return nil
+}
+
+// leave ends everybody.
+func (c *crowd) leave() {
+	c.pace.Stop()
+	for _, m := range c.members {
+		m.Leave()
+	}
+}

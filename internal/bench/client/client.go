@@ -1,0 +1,298 @@
+package client
+
+import (
+	"context"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+
+	"github.com/pion/stun/v4"
+
+	"belfry/internal/bench/check"
+	"belfry/internal/media/rtp"
+	"belfry/internal/media/udp"
+)
+
+// Config is what a Client does.
+type Config struct {
+	IP       string    // local address of its socket
+	Identity *Identity // may be shared
+
+	VideoRate int                               // bits a second of its camera; 0: it has none
+	Frames    int                               // a second; 0: 30
+	Voice     [][]byte                          // Opus packets that it speaks in a loop; nil: it is silent
+	Pauses    bool                              // it pauses for a second after every three
+	Quiet     bool                              // while silent it sends nothing; else the packets of a muted browser
+	Speech    *check.Speech                     // told when a Client with pauses speaks; read by those who hear
+	Window    *check.Window                     // of its own video
+	Windows   func(sender uint32) *check.Window // of the others' video, by what their stamps say
+	Sender    uint32                            // what its own stamps say
+}
+
+// Client is one participant's media.
+type Client struct {
+	endpoint
+	cfg     Config
+	version int
+	up      atomic.Bool
+
+	mu     sync.Mutex // everything below
+	header rtp.HeaderWriter
+	buf    []byte
+	plain  []byte
+	batch  *udp.Batch
+	audio  audioOut
+	video  videoOut
+	hears  check.Audio
+	sees   map[uint32]*check.Video // by sender
+	in     []*stream
+	twcc   rtp.TWCCRecorder
+	stats  Stats
+	pace   schedule
+	pkt    rtp.Packet
+	seqs   []uint16
+}
+
+// Stats is what a Client counted of its own work.
+type Stats struct {
+	VideoPackets, AudioPackets uint64 // received, with repairs and padding
+	Padding                    uint64 // packets without a payload
+	FeedbackSent               uint64 // RTCP packets
+	KeyFrames, Resent          uint64
+	Refused                    uint64 // packets that did not decrypt
+}
+
+// New opens the socket of a Client.
+func New(cfg Config) (*Client, error) {
+	if cfg.Frames == 0 {
+		cfg.Frames = 30
+	}
+	c := &Client{cfg: cfg, buf: make([]byte, 2048), plain: make([]byte, 2048), sees: map[uint32]*check.Video{}}
+	if err := c.open(cfg.IP, cfg.Identity); err != nil {
+		return nil, err
+	}
+	c.audio.ssrc, c.video.ssrc, c.video.rtx = ssrc(), ssrc(), ssrc()
+	c.audio.seq, c.video.seq = uint16(rand.Uint32()>>17), uint16(rand.Uint32()>>17)
+	c.hears.Speech = cfg.Speech
+	if cfg.VideoRate > 0 {
+		c.batch = c.socket.NewBatch()
+		c.video.cache = rtp.NewCache(512, 1<<19, 1e9)
+	}
+	c.readers.Go(c.read)
+	return c, nil
+}
+
+func ssrc() uint32 { return rand.Uint32()&0x7FFFFFFF | 1 }
+
+// Connect takes the server's answer, once, and comes back when media can flow.
+func (c *Client) Connect(ctx context.Context, answer string) error {
+	if c.up.Load() {
+		return nil // a later answer changes nothing of the transport
+	}
+	r, err := readAnswer(answer)
+	if err != nil {
+		return err
+	}
+	if err := c.connect(ctx, r); err != nil {
+		return err
+	}
+	c.up.Store(true)
+	return nil
+}
+
+// Close ends it.
+func (c *Client) Close() {
+	c.up.Store(false)
+	c.close()
+}
+
+// Measure begins a window for what is heard and, if it has a camera, sent.
+func (c *Client) Measure(from, until int64) {
+	c.hears.Until.Store(until)
+	c.hears.From.Store(from)
+}
+
+// CameraWindow begins the window of the own video (true) or ends it.
+func (c *Client) CameraWindow(begin bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if begin {
+		c.cfg.Window.First.Store(c.video.number)
+	} else {
+		c.cfg.Window.Last.Store(c.video.number)
+	}
+}
+
+// Result is what arrived: the counts of video and of sound, and how long each took.
+type Result struct {
+	Video, Audio               check.Counts
+	VideoLatency, AudioLatency check.Histogram
+	Senders                    int // whose video came
+	Stats                      Stats
+}
+
+// Result reports what was counted so far.
+func (c *Client) Result() Result {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	r := Result{Audio: c.hears.Counts, Senders: len(c.sees), Stats: c.stats}
+	r.Stats.Refused = c.rejected.Load()
+	r.AudioLatency.Merge(&c.hears.Latency)
+	for _, v := range c.sees {
+		r.Video.Add(v.Result())
+		r.VideoLatency.Merge(&v.Latency)
+	}
+	return r
+}
+
+// Hears reports whether sound came, and Sees how many cameras.
+func (c *Client) Hears() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.stats.AudioPackets > 0
+}
+
+// Sees is how many senders' video came.
+func (c *Client) Sees() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.sees)
+}
+
+// read is the goroutine that takes what comes.
+func (c *Client) read() {
+	inbox := udp.NewInbox()
+	for {
+		n, err := c.socket.Read(inbox)
+		if err != nil {
+			return
+		}
+		now := Now()
+		c.mu.Lock()
+		for i := range inbox.Packets[:n] {
+			c.datagram(inbox.Packets[i].Data, now)
+		}
+		c.mu.Unlock()
+	}
+}
+
+func (c *Client) datagram(b []byte, now int64) {
+	switch {
+	case len(b) < 12:
+	case b[0] < 4:
+		if m := (&stun.Message{Raw: b}); m.Decode() == nil && m.Type == stun.BindingSuccess {
+			c.once.Do(func() { close(c.checked) })
+		}
+	case b[0] < 64:
+		c.pipe.push(b)
+	case b[0] >= 128 && b[0] < 192:
+		in := c.endpoint.in.Load()
+		if in == nil {
+			return
+		}
+		if b[1] >= 192 && b[1] < 224 {
+			if plain, err := in.OpenRTCP(b); err != nil {
+				c.rejected.Add(1)
+			} else {
+				c.control(plain, now)
+			}
+			return
+		}
+		if err := c.pkt.ParseHeader(b); err != nil {
+			c.rejected.Add(1)
+			return
+		}
+		plain, err := in.OpenRTP(b, c.pkt.HeaderLen)
+		if err != nil || c.pkt.Parse(plain) != nil {
+			c.rejected.Add(1)
+			return
+		}
+		c.pkt.Arrival = now
+		c.packet(&c.pkt)
+	}
+}
+
+// stream is one SSRC that comes in.
+type stream struct {
+	ssrc     uint32
+	video    bool
+	receiver rtp.Receiver
+	missing  rtp.NackList
+	bytes    int
+}
+
+func (c *Client) stream(p *rtp.Packet) *stream {
+	for _, s := range c.in {
+		if s.ssrc == p.SSRC {
+			return s
+		}
+	}
+	s := &stream{ssrc: p.SSRC, video: p.PayloadType != opusType}
+	s.receiver.ClockRate = 90000
+	if !s.video {
+		s.receiver.ClockRate = 48000
+	}
+	c.in = append(c.in, s)
+	return s
+}
+
+func (c *Client) packet(p *rtp.Packet) {
+	if seq, ok := p.TransportSequence(extTWCC); ok {
+		c.twcc.Record(seq, p.Arrival)
+	}
+	s := c.stream(p)
+	s.bytes += len(p.Raw)
+	if !s.video {
+		c.stats.AudioPackets++
+		s.receiver.Push(p.Seq, p.Timestamp, p.Arrival)
+		c.hears.Push(p.Seq, p.Timestamp, len(p.Payload()), p.Arrival)
+		return
+	}
+	c.stats.VideoPackets++
+	payload := p.Payload()
+	repaired := p.PayloadType == rtxType
+	if repaired {
+		if len(payload) < 2 {
+			c.stats.Padding++
+			return
+		}
+		number := uint16(payload[0])<<8 | uint16(payload[1])
+		payload = payload[2:]
+		for _, o := range c.in { // one of few
+			if o.video && o != s && o.missing.Received(o.receiver.Max()+uint64(int64(int16(number-uint16(o.receiver.Max()))))) {
+				break
+			}
+		}
+	} else {
+		before := s.receiver.Max()
+		ext, arrival := s.receiver.Push(p.Seq, p.Timestamp, p.Arrival)
+		switch {
+		case arrival == rtp.Late:
+			s.missing.Received(ext)
+		case arrival == rtp.InOrder && before != 0 && ext > before+1:
+			if !s.missing.Gap(before+1, ext-1, p.Arrival) {
+				c.wantKeyFrame(s)
+			}
+		}
+	}
+	if len(payload) == 0 {
+		c.stats.Padding++
+		return
+	}
+	sender, number, at, ok := check.ReadStamp(payload)
+	v := c.sees[sender]
+	if v == nil && ok {
+		if w := c.cfg.Windows(sender); w != nil {
+			v = &check.Video{Window: w}
+			c.sees[sender] = v
+		}
+	}
+	if v == nil || !ok {
+		for _, v := range c.sees { // some sender's
+			v.Counts.Corrupt++
+			break
+		}
+		return
+	}
+	v.Push(number, at, p.Arrival, repaired)
+}

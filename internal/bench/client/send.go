@@ -1,0 +1,159 @@
+package client
+
+import (
+	"belfry/internal/bench/check"
+	"belfry/internal/media/rtp"
+)
+
+const (
+	packetSize = 1050 // bytes of a video packet, about
+	talkFor    = 3e9  // ns that one with pauses speaks
+	pauseFor   = 1e9  // and pauses
+)
+
+type audioOut struct {
+	ssrc    uint32
+	seq     uint16
+	time    uint32
+	word    int   // of the voice
+	turn    int64 // when it began to speak or to pause
+	talking bool
+	packets uint32
+}
+
+type videoOut struct {
+	ssrc, rtx   uint32
+	mid         string
+	seq, rtxSeq uint16
+	transport   uint16 // transport-wide number
+	number      uint64
+	frame       uint64
+	keyWanted   bool
+	keyAt       int64
+	packets     uint32
+	bytes       uint32
+	cache       *rtp.Cache
+}
+
+// silence is what a muted browser sends.
+var silence = []byte{0xF8, 0xFF, 0xFE}
+
+// speak sends the packet of 20 ms.
+func (c *Client) speak(now int64) {
+	a := &c.audio
+	if a.turn == 0 {
+		a.turn, a.talking = now, false // a pause first: the mix should know it
+	}
+	loud := len(c.cfg.Voice) > 0
+	if loud && c.cfg.Pauses {
+		if length := now - a.turn; a.talking && length >= talkFor || !a.talking && length >= pauseFor {
+			a.turn, a.talking = now, !a.talking
+			if a.talking {
+				c.cfg.Speech.Begin(Now())
+			} else {
+				c.cfg.Speech.End(now)
+			}
+		}
+		loud = a.talking
+	}
+	a.seq++
+	a.time += 960
+	payload, level := silence, uint8(127)
+	if loud {
+		payload, level = c.cfg.Voice[a.word%len(c.cfg.Voice)], 25
+		a.word++
+	} else if c.cfg.Quiet {
+		return
+	}
+	w := &c.header
+	w.Begin(c.buf, opusType, false, a.seq, a.time, a.ssrc)
+	w.AudioLevel(extLevel, level, loud)
+	w.AbsSendTime(extAbs, now)
+	n, err := c.out.SealRTP(c.plain, w.Bytes(), payload)
+	if err == nil {
+		_ = c.socket.WriteTo(c.plain[:n], c.remote.addr)
+		a.packets++
+	}
+}
+
+// film sends one frame.
+func (c *Client) film(now int64) {
+	v := &c.video
+	size := c.cfg.VideoRate / 8 / c.cfg.Frames
+	packets := max(1, (size+packetSize/2)/packetSize)
+	each := size / packets
+	key := v.frame == 0 || v.keyWanted && now-v.keyAt > 300e6
+	if key {
+		v.keyWanted, v.keyAt = false, now
+		packets *= 2
+		c.stats.KeyFrames++
+	}
+	time := uint32(v.frame * uint64(90000/c.cfg.Frames))
+	payload := c.plain[:each-check.StampSize]
+	payload = c.plain[:max(len(payload), 64)]
+	for i := range packets {
+		// The VP8 descriptor with a 15-bit picture id (RFC 7741 4.2), then a frame
+		// header (RFC 6386 9.1) of 640×360.
+		payload[0], payload[1] = 0x80, 0x80
+		payload[2], payload[3] = 0x80|byte(v.frame>>8), byte(v.frame)
+		payload[4] = 0x01
+		if i == 0 {
+			payload[0] |= 0x10
+			if key {
+				copy(payload[4:], []byte{0x10, 0x02, 0x00, 0x9D, 0x01, 0x2A, 640 & 0xFF, 640 >> 8, 360 & 0xFF, 360 >> 8})
+			}
+		}
+		check.Stamp(payload, len(payload)-24, c.cfg.Sender, v.number, Now())
+		w := &c.header
+		w.Begin(c.buf, vp8Type, i == packets-1, v.seq, time, v.ssrc)
+		w.AbsSendTime(extAbs, now)
+		w.TransportSequence(extTWCC, v.transport)
+		w.String(extMID, v.mid)
+		c.put(w.Bytes(), payload)
+		v.transport++
+		v.seq++
+		v.number++
+		v.packets++
+		v.bytes += uint32(len(payload))
+		raw := append(append([]byte(nil), w.Bytes()...), payload...)
+		var p rtp.Packet
+		if p.Parse(raw) == nil {
+			p.Arrival = now
+			v.cache.Put(&p)
+		}
+	}
+	v.frame++
+	_ = c.batch.Flush()
+}
+
+// put seals a packet into the batch.
+func (c *Client) put(header, payload []byte) {
+	room := c.batch.Reserve(c.remote.addr, len(header)+len(payload)+c.out.Overhead())
+	if n, err := c.out.SealRTP(room, header, payload); err == nil {
+		c.batch.Commit(n)
+	}
+}
+
+// resend answers a NACK by retransmissions (RFC 4588).
+func (c *Client) resend(seqs []uint16) {
+	var p rtp.Packet
+	v := &c.video
+	for _, seq := range seqs {
+		if v.cache == nil || !v.cache.Get(seq, &p) {
+			continue
+		}
+		w := &c.header
+		w.Begin(c.buf, rtxType, p.Marker, v.rtxSeq, p.Timestamp, v.rtx)
+		w.TransportSequence(extTWCC, v.transport)
+		w.String(extMID, v.mid)
+		payload, undo := p.WrapRTX(p.Seq)
+		c.put(w.Bytes(), payload)
+		p.UndoRTX(undo)
+		v.transport++
+		v.rtxSeq++
+		c.stats.Resent++
+	}
+	if c.batch != nil {
+		_ = c.batch.Flush()
+	}
+}

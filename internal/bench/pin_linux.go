@@ -1,0 +1,58 @@
+package bench
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"runtime"
+	"strconv"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// startOn starts a command that may run on one processor alone (0 or above).
+func startOn(cpu int, cmd *exec.Cmd) error {
+	if cpu < 0 {
+		return cmd.Start()
+	}
+	// A child begins with the affinity of the thread that made it.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	var before, one unix.CPUSet
+	if err := unix.SchedGetaffinity(0, &before); err != nil {
+		return fmt.Errorf("read the affinity: %w", err)
+	}
+	one.Set(cpu)
+	if err := unix.SchedSetaffinity(0, &one); err != nil {
+		return fmt.Errorf("pin to processor %d: %w", cpu, err)
+	}
+	err := cmd.Start()
+	if back := unix.SchedSetaffinity(0, &before); err == nil && back != nil {
+		return fmt.Errorf("unpin: %w", back)
+	}
+	return err
+}
+
+// pinned marks a process that has pinned itself.
+const pinned = "BELFRY_BENCH_PINNED"
+
+// PinSelf has this program run on one processor alone, by starting it anew in
+// its own place. It returns when that is so. The processors of servers are
+// chosen by startOn.
+func PinSelf(cpu int) error {
+	if os.Getenv(pinned) != "" {
+		return nil
+	}
+	runtime.LockOSThread()
+	var one unix.CPUSet
+	one.Set(cpu)
+	if err := unix.SchedSetaffinity(0, &one); err != nil {
+		return fmt.Errorf("pin to processor %d: %w", cpu, err)
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("find this program: %w", err)
+	}
+	return syscall.Exec(self, os.Args, append(os.Environ(), pinned+"="+strconv.Itoa(cpu)))
+}

@@ -1,0 +1,20 @@
+//go:build !linux
+
+package bench
+
+import (
+	"errors"
+	"os/exec"
+)
+
+var errPin = errors.New("pinning to a processor needs Linux")
+
+func startOn(cpu int, cmd *exec.Cmd) error {
+	if cpu >= 0 {
+		return errPin
+	}
+	return cmd.Start()
+}
+
+// PinSelf is for Linux.
+func PinSelf(int) error { return errPin }
