@@ -130,6 +130,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		// It may have been one long ago. A client would gain nothing by a refusal,
 		// and whose the events are cannot be proved any more.
 		h.events.WithLabelValues(unknownSender).Add(float64(len(e.Events)))
+	case meeting.CodeOf(err) != meeting.CodeForbidden:
+		h.refuse(w, http.StatusServiceUnavailable, "the join token cannot be looked up now; try again") // as clients do
+		return
 	default:
 		h.refuse(w, http.StatusForbidden, "the join token is not valid: send it as Authorization: Bearer <JoinToken>")
 		return

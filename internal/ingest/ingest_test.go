@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http/httptest"
 	"strconv"
@@ -38,8 +39,14 @@ func (f fakeAuth) Authenticate(_ context.Context, token meeting.Secret) (meeting
 	if who, ok := f[token.Reveal()]; ok {
 		return who, nil
 	}
+	if token == tokenWhileAway {
+		return meeting.Identity{}, errors.New("the store is away")
+	}
 	return meeting.Identity{}, meeting.Errorf(meeting.CodeForbidden, "no")
 }
+
+// tokenWhileAway is one that cannot be looked up.
+const tokenWhileAway = "away"
 
 // one knows attendee 7 of meeting 1 by a token.
 func one(token string) fakeAuth {
@@ -59,6 +66,7 @@ func TestPosts(t *testing.T) {
 		"after end":    {"POST", "Bearer " + nobodys, `{` + events + `}`, 200, 0},
 		"no token":     {"POST", "", `{` + events + `}`, 403, 0},
 		"bad token":    {"POST", "Bearer bad", `{` + events + `}`, 403, 0},
+		"store away":   {"POST", "Bearer " + tokenWhileAway, `{` + events + `}`, 503, 0},
 		"not JSON":     {"POST", "Bearer good", `x`, 400, 0},
 		"wrong type":   {"POST", "Bearer good", `{"events":7}`, 400, 0},
 		"too large":    {"POST", "Bearer good", `{"x":"` + strings.Repeat("y", maxBody) + `"}`, 413, 0},
