@@ -131,6 +131,19 @@ func ask(ctx context.Context, dataDir, method, path string, out io.Writer) error
 		text, _ := io.ReadAll(io.LimitReader(res.Body, 4096))
 		return fmt.Errorf("the server answered %s: %s", res.Status, strings.TrimSpace(string(text)))
 	}
-	_, err = io.Copy(out, res.Body)
+	if _, err = io.Copy(out, res.Body); err == nil && res.Trailer.Get(undone) != "" {
+		err = errUndone
+	}
 	return err
 }
+
+// undone is a trailer: something of what was asked for could not be done, as the
+// body says. The body is sent while it is worked on, long after the status.
+const undone = "Belfry-Undone"
+
+// mayBeUndone is to be called before the body begins.
+func mayBeUndone(w http.ResponseWriter) { w.Header().Set("Trailer", undone) }
+
+func markUndone(w http.ResponseWriter) { w.Header().Set(undone, "true") }
+
+var errUndone = errors.New("not all of it was done")

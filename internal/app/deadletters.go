@@ -92,6 +92,7 @@ type deadLetterJSON struct {
 }
 
 func listDead(w http.ResponseWriter, r *http.Request, events *notify.Notifier) {
+	mayBeUndone(w)
 	count, asJSON := 0, r.URL.Query().Has("json")
 	lines := json.NewEncoder(w)
 	lines.SetEscapeHTML(false)
@@ -111,6 +112,7 @@ func listDead(w http.ResponseWriter, r *http.Request, events *notify.Notifier) {
 	switch {
 	case err != nil:
 		fmt.Fprintln(w, err)
+		markUndone(w)
 	case !asJSON:
 		fmt.Fprintf(w, "%d dead letters\n", count)
 	}
@@ -144,6 +146,7 @@ func chosen(r *http.Request, events *notify.Notifier, fn func(meeting.DeadLetter
 
 // replay sends those that were chosen, oldest first.
 func replay(w http.ResponseWriter, r *http.Request, events *notify.Notifier) {
+	mayBeUndone(w)
 	sent, failed, passed := 0, 0, 0
 	inARow := map[meeting.Target]int{}
 	err := chosen(r, events, func(d meeting.DeadLetter) {
@@ -165,19 +168,24 @@ func replay(w http.ResponseWriter, r *http.Request, events *notify.Notifier) {
 	if err != nil {
 		fmt.Fprintln(w, err)
 	}
+	if err != nil || failed+passed > 0 {
+		markUndone(w)
+	}
 	fmt.Fprintf(w, "%d sent, %d not\n", sent, failed+passed)
 }
 
 // discard forgets those that were chosen.
 func discard(w http.ResponseWriter, r *http.Request, events *notify.Notifier) {
+	mayBeUndone(w)
 	var list []uint64
 	err := chosen(r, events, func(d meeting.DeadLetter) { list = append(list, d.Seq) },
-		func(text string, err error) { fmt.Fprintln(w, text, err) })
+		func(text string, err error) { fmt.Fprintln(w, text, err); markUndone(w) })
 	if err == nil {
 		err = events.Discard(r.Context(), list)
 	}
 	if err != nil {
 		fmt.Fprintln(w, err)
+		markUndone(w)
 		return
 	}
 	fmt.Fprintf(w, "%d forgotten\n", len(list))
