@@ -8,24 +8,31 @@ import { chromium } from 'playwright-core';
 
 const here = path.dirname(fileURLToPath(import.meta.url));
 
+/** The page's script with the client at this path, or the newest. */
+async function bundle(client) {
+  const { outputFiles } = await build({
+    entryPoints: [path.join(here, 'person.client.js')], bundle: true, write: false, format: 'iife', platform: 'browser',
+    alias: client ? { 'amazon-chime-sdk-js': client } : {},
+    mainFields: ['browser', 'module', 'main'], conditions: ['browser', 'module', 'import'], define: { global: 'globalThis' }, logLevel: 'error',
+  });
+  return outputFiles[0].contents;
+}
+
 export class Browser {
   static async start() {
     const browser = new Browser();
-    const { outputFiles } = await build({
-      entryPoints: [path.join(here, 'person.client.js')], bundle: true, write: false, format: 'iife', platform: 'browser',
-      // Another version of the client, by the path of its package.
-      alias: process.env.CHIME_CLIENT ? { 'amazon-chime-sdk-js': process.env.CHIME_CLIENT } : {},
-      mainFields: ['browser', 'module', 'main'], conditions: ['browser', 'module', 'import'], define: { global: 'globalThis' }, logLevel: 'error',
-    });
+    browser.bundles = [];
     // The application's page: its origin is another than the server's, as a builder's is.
-    browser.site = createServer((request, response) => {
-      if (request.url === '/person.js') {
+    browser.site = createServer(async (request, response) => {
+      const url = new URL(request.url, 'http://site');
+      if (url.pathname === '/person.js') {
+        const script = await browser.bundles[Number(url.searchParams.get('client'))].script;
         response.setHeader('Content-Type', 'text/javascript');
-        response.end(outputFiles[0].contents);
+        response.end(script);
         return;
       }
       response.setHeader('Content-Type', 'text/html');
-      response.end('<!doctype html><title>A builder\'s page</title><body><script src="/person.js"></script>');
+      response.end(`<!doctype html><title>A builder's page</title><body><script src="/person.js${url.search}"></script>`);
     }).listen(0, '127.0.0.1');
     await once(browser.site, 'listening');
     browser.origin = `http://127.0.0.1:${browser.site.address().port}/`;
@@ -40,21 +47,30 @@ export class Browser {
     return browser;
   }
 
-  /** A person on a fresh page, not yet in a meeting. */
-  async person() {
+  /** The number of the page's script with the client at this path; it is bundled once. */
+  async bundle(client) {
+    let at = this.bundles.findIndex((bundle) => bundle.client === client);
+    if (at < 0) at = this.bundles.push({ client, script: bundle(client) }) - 1;
+    await this.bundles[at].script;
+    return at;
+  }
+
+  /** A person on a fresh page, not yet in a meeting; client is the path of another version's package. */
+  async person(client = process.env.CHIME_CLIENT) {
+    const at = await this.bundle(client);
     const context = await this.chromium.newContext();
     const page = await context.newPage();
     const person = new Person(page, context);
     page.on('pageerror', (error) => person.errors.push(String(error)));
-    await page.goto(this.origin);
+    await page.goto(`${this.origin}?client=${at}`);
     await page.waitForFunction(() => window.person !== undefined);
     this.people.push(person);
     return person;
   }
 
-  /** A person who has joined; options are those of Person.join in the page. */
-  async join(meeting, attendee, options = {}) {
-    const person = await this.person();
+  /** A person who has joined; options are those of Person.join in the page, and the client as above. */
+  async join(meeting, attendee, { client, ...options } = {}) {
+    const person = await this.person(client);
     await person.join(meeting, attendee, options);
     await person.until('audioVideoDidStart', () => window.person.count('start') > 0);
     return person;

@@ -27,11 +27,13 @@ class Person {
 
   last(name) { return this.log.filter((entry) => entry.name === name).at(-1); }
 
-  async join({ meeting, attendee, tone = 0, muteFirst = false, codec, simulcast = false }) {
+  async join({ meeting, attendee, tone = 0, muteFirst = false, codec, simulcast = false, unifiedPlan = true }) {
     const logger = new chime.NoOpLogger();
     const devices = new chime.DefaultDeviceController(logger);
     const configuration = new chime.MeetingSessionConfiguration({ Meeting: meeting }, { Attendee: attendee });
     configuration.enableSimulcastForUnifiedPlanChromiumBasedBrowsers = simulcast;
+    // Off by default up to 1.16, always on from 3.0.
+    configuration.enableUnifiedPlanForChromiumBasedBrowsers = unifiedPlan;
     this.session = new chime.DefaultMeetingSession(configuration, logger, devices);
     this.av = this.session.audioVideo;
     this.me = attendee.AttendeeId;
@@ -53,7 +55,8 @@ class Person {
       videoAvailabilityDidChange: (availability) => { this.mayFilm = availability.canStartLocalVideo; },
       audioVideoWasDemotedFromPrimaryMeeting: note('demoted'),
     });
-    this.av.addContentShareObserver({ contentShareDidStart: note('shareStart'), contentShareDidStop: note('shareStop') });
+    // Clients before 1.2 have no content share.
+    this.av.addContentShareObserver?.({ contentShareDidStart: note('shareStart'), contentShareDidStop: note('shareStop') });
     this.av.realtimeSubscribeToAttendeeIdPresence((id, present, user, dropped) => {
       this.present[id] = present;
       if (present) { this.joins[id] = (this.joins[id] ?? 0) + 1; } else { this.leaves[id] = (this.leaves[id] ?? 0) + 1; this.dropped[id] = dropped; }
@@ -67,7 +70,8 @@ class Person {
         });
       }
     });
-    this.av.realtimeSubscribeToReceiveDataMessage('chat', (message) => this.messages.push({
+    // Clients before 1.6 have none.
+    this.av.realtimeSubscribeToReceiveDataMessage?.('chat', (message) => this.messages.push({
       text: message.text(), from: message.senderAttendeeId, user: message.senderExternalUserId, throttled: message.throttled, at: message.timestampMs,
     }));
     // Clients before 2.13 have none.
@@ -148,7 +152,7 @@ class Person {
 
   async cameraOff() {
     this.av.stopLocalVideoTile();
-    await this.av.stopVideoInput();
+    await (this.av.stopVideoInput ? this.av.stopVideoInput() : this.av.chooseVideoInputDevice(null));
   }
 
   share(colour) { return this.av.startContentShare(this.picture(colour, 960, 540)); }
