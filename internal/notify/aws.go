@@ -82,6 +82,36 @@ func (a AWS) config(ctx context.Context, region, endpoint string) (aws.Config, e
 	return c, nil
 }
 
+// clients makes and keeps the SDK's clients of one service, one for each place.
+type clients[C any] struct {
+	aws  AWS
+	kind meeting.TargetKind
+	make func(aws.Config) C
+	kept cache[place, C]
+}
+
+// of finds the client for an ARN, and takes the ARN apart.
+func (c *clients[C]) of(ctx context.Context, address string) (client C, name arn, at place, err error) {
+	if name, err = parseARN(c.kind, address); err != nil {
+		return client, name, at, err
+	}
+	endpoint, err := c.aws.endpointOf(ctx, c.kind, address)
+	if err != nil {
+		return client, name, at, err
+	}
+	at = place{name.region, endpoint}
+	client, ok := c.kept.get(at)
+	if !ok {
+		cfg, err := c.aws.config(ctx, name.region, endpoint)
+		if err != nil {
+			return client, name, at, err
+		}
+		client = c.make(cfg)
+		c.kept.put(at, client)
+	}
+	return client, name, at, nil
+}
+
 // cache remembers a few thousand values, and begins anew when there are more.
 type cache[K comparable, V any] struct {
 	mu sync.Mutex

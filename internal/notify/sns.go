@@ -14,13 +14,20 @@ import (
 
 // topics sends to SNS topics.
 type topics struct {
-	aws     AWS
-	clients cache[place, *sns.Client]
+	clients clients[*sns.Client]
 	single  cache[place, struct{}] // that know no PublishBatch
 }
 
 // Topics sends to SNS topics by their ARN: the envelope is the Message.
-func Topics(a AWS) BatchSender { return &topics{aws: a} }
+func Topics(a AWS) BatchSender {
+	return &topics{clients: clients[*sns.Client]{
+		aws: a, kind: meeting.TargetSNS, make: func(c aws.Config) *sns.Client {
+			return sns.NewFromConfig(c, func(o *sns.Options) {
+				o.BaseEndpoint = c.BaseEndpoint // the SDK has looked for one where we did, by itself
+			})
+		},
+	}}
+}
 
 // topic is a topic and how to reach it.
 type topic struct {
@@ -30,25 +37,9 @@ type topic struct {
 }
 
 func (t *topics) find(ctx context.Context, address string) (one topic, err error) {
-	name, err := parseARN(meeting.TargetSNS, address)
+	client, name, at, err := t.clients.of(ctx, address)
 	if err != nil {
 		return one, err
-	}
-	endpoint, err := t.aws.endpointOf(ctx, meeting.TargetSNS, address)
-	if err != nil {
-		return one, err
-	}
-	at := place{name.region, endpoint}
-	client, ok := t.clients.get(at)
-	if !ok {
-		cfg, err := t.aws.config(ctx, name.region, endpoint)
-		if err != nil {
-			return one, err
-		}
-		client = sns.NewFromConfig(cfg, func(o *sns.Options) {
-			o.BaseEndpoint = cfg.BaseEndpoint // the SDK has looked for one where we did, by itself
-		})
-		t.clients.put(at, client)
 	}
 	return topic{at, client, isFIFO(name.resource)}, nil
 }

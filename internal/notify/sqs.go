@@ -16,8 +16,7 @@ import (
 
 // queues sends to SQS queues.
 type queues struct {
-	aws     AWS
-	clients cache[place, *sqs.Client]
+	clients clients[*sqs.Client]
 	urls    cache[string, string]  // by ARN
 	single  cache[place, struct{}] // that know no SendMessageBatch
 }
@@ -25,7 +24,15 @@ type queues struct {
 // Queues sends to SQS queues by their ARN: the body of a message is the
 // envelope. In a FIFO queue a meeting is a group, and the event's id tells
 // repetitions.
-func Queues(a AWS) BatchSender { return &queues{aws: a} }
+func Queues(a AWS) BatchSender {
+	return &queues{clients: clients[*sqs.Client]{
+		aws: a, kind: meeting.TargetSQS, make: func(c aws.Config) *sqs.Client {
+			return sqs.NewFromConfig(c, func(o *sqs.Options) {
+				o.BaseEndpoint = c.BaseEndpoint // the SDK has looked for one where we did, by itself
+			})
+		},
+	}}
+}
 
 // queue is a queue that was looked up.
 type queue struct {
@@ -36,29 +43,13 @@ type queue struct {
 }
 
 func (q *queues) find(ctx context.Context, address string) (one queue, err error) {
-	name, err := parseARN(meeting.TargetSQS, address)
+	client, name, at, err := q.clients.of(ctx, address)
 	if err != nil {
 		return one, err
-	}
-	endpoint, err := q.aws.endpointOf(ctx, meeting.TargetSQS, address)
-	if err != nil {
-		return one, err
-	}
-	at := place{name.region, endpoint}
-	client, ok := q.clients.get(at)
-	if !ok {
-		cfg, err := q.aws.config(ctx, name.region, endpoint)
-		if err != nil {
-			return one, err
-		}
-		client = sqs.NewFromConfig(cfg, func(o *sqs.Options) {
-			o.BaseEndpoint = cfg.BaseEndpoint // the SDK has looked for one where we did, by itself
-		})
-		q.clients.put(at, client)
 	}
 	url, ok := q.urls.get(address)
 	if !ok {
-		if url, err = queueURL(ctx, client, name, endpoint); err != nil {
+		if url, err = queueURL(ctx, client, name, at.endpoint); err != nil {
 			return one, fmt.Errorf("look up the queue: %w", err)
 		}
 		q.urls.put(address, url)

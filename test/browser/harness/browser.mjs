@@ -103,7 +103,7 @@ export class Person {
   run(fn, arg) { return this.page.evaluate(fn, arg); }
 
   /** Waits until fn, run in the page, is true; else fails saying what was missing and the page's log. */
-  async until(what, fn, arg, timeout = 20_000) {
+  async until(what, fn, arg, timeout = 40_000) {
     try {
       await this.page.waitForFunction(fn, arg, { timeout, polling: 100 });
     } catch (error) {
@@ -117,7 +117,7 @@ export class Person {
   }
 
   /** Waits until exactly the wanted ones of all frequencies are heard. */
-  async hears(wanted, all, timeout = 15_000) {
+  async hears(wanted, all, timeout = 40_000) {
     const deadline = Date.now() + timeout;
     let levels;
     do {
@@ -133,7 +133,7 @@ export class Person {
   tiles() { return this.page.evaluate(() => window.person.tiles()); }
 
   /** Waits until exactly these tiles are seen: attendee id to 'red', 'green', 'blue' or 'yellow'. */
-  async sees(wanted, timeout = 20_000) {
+  async sees(wanted, timeout = 40_000) {
     const deadline = Date.now() + timeout;
     let seen;
     do {

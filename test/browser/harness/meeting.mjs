@@ -42,7 +42,7 @@ export function stage({ more, ...options } = {}) {
 export const sleep = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
 
 /** Polls until check returns something true. */
-export async function eventually(what, check, timeout = 15_000) {
+export async function eventually(what, check, timeout = 40_000) {
   const deadline = Date.now() + timeout;
   let last;
   while (Date.now() < deadline) {
