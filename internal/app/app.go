@@ -146,7 +146,7 @@ func (s *Server) start(ctx context.Context) error {
 		return err
 	}
 	r.ingest = clientEvents
-	if err := s.route(r, book, service, conferences, relays, sockets); err != nil {
+	if err := s.route(r, book, service, conferences, relays, sockets, s.startScreens(service, store)); err != nil {
 		return err
 	}
 	s.startControl(deadLetterCommands(events), s.accountCommands(service, book), s.clientEventCommands, s.keyCommands(book))
@@ -296,8 +296,31 @@ func (s *Server) startSignaling(service *meeting.Service, store meeting.Store, c
 	return sockets
 }
 
+// startScreens serves the screen sharing of old clients.
+func (s *Server) startScreens(service *meeting.Service, store meeting.Store) *screen.Server {
+	screens := screen.New(screen.Config{Auth: service, Logger: s.logger, Metrics: s.registry})
+	unwatch := store.Watch(func(c meeting.Commit) {
+		for _, change := range c.Changes {
+			switch {
+			case change.MeetingDeleted != nil:
+				screens.MeetingEnded(change.MeetingDeleted.ID)
+			case change.AttendeeDeleted != nil:
+				screens.AttendeeDeleted(change.AttendeeDeleted.ID)
+			case change.AttendeeUpdated != nil:
+				screens.CapabilitiesChanged(change.AttendeeUpdated)
+			}
+		}
+	})
+	s.started("screens", func(context.Context) error {
+		unwatch()
+		screens.Close()
+		return nil
+	})
+	return screens
+}
+
 // route gives the router its parts.
-func (s *Server) route(r *router, book *account.Book, service *meeting.Service, conferences *media.Server, relays *turn.Server, sockets *signaling.Server) error {
+func (s *Server) route(r *router, book *account.Book, service *meeting.Service, conferences *media.Server, relays *turn.Server, sockets *signaling.Server, screens *screen.Server) error {
 	audioHost := conferences.Addr().String()
 	if advertised := conferences.Advertised(); len(advertised) > 0 {
 		audioHost = advertised[0].String()
@@ -313,7 +336,7 @@ func (s *Server) route(r *router, book *account.Book, service *meeting.Service, 
 		return err
 	}
 	r.api, r.control, r.turn = front, sockets, relays.Control(service)
-	r.share, r.view = screen.Share(service), screen.View(service)
+	r.share, r.view = screens.Share(), screens.View()
 	r.health, r.metrics = &s.health, observe.MetricsHandler(s.registry)
 	if s.pageOn {
 		p := page.New(page.Config{
