@@ -25,12 +25,13 @@ func (s *Server) serveShare(w http.ResponseWriter, r *http.Request) {
 	}
 	k := new(socket)
 	s.serve(w, r, k, token, []string{subprotocol},
-		func(r *room, next func() ([]byte, error)) { s.readShare(r, k, next) },
+		func(r *room, next func() ([]byte, error)) { s.readShare(r, k, k.conn.SetReadLimit, next) },
 		func(_ *room, over <-chan struct{}) ending { return s.writeShare(k, over) })
 }
 
-// readShare takes what a client sends on the sharing socket until it ends.
-func (s *Server) readShare(r *room, k *socket, next func() ([]byte, error)) {
+// readShare takes what a client sends on the sharing socket until it ends. limit
+// sets how long a message may be.
+func (s *Server) readShare(r *room, k *socket, limit func(int64), next func() ([]byte, error)) {
 	var recording *picture // of this socket, while it is the presenter
 	var asked time.Time
 	for {
@@ -46,12 +47,12 @@ func (s *Server) readShare(r *room, k *socket, next func() ([]byte, error)) {
 			k.send(local(heartbeatResponse))
 		case streamStart:
 			if recording = r.start(k); recording != nil {
-				k.conn.SetReadLimit(maxMessage)
+				limit(maxMessage)
 			}
 		case streamEnd:
 			r.stop(k)
 			recording = nil
-			k.conn.SetReadLimit(maxControl)
+			limit(maxControl)
 		case webmSlice:
 			if recording == nil || !r.presents(k) {
 				continue
@@ -63,8 +64,8 @@ func (s *Server) readShare(r *room, k *socket, next func() ([]byte, error)) {
 			switch now := time.Now(); {
 			case errors.Is(err, vp8.ErrTooLarge):
 				s.metrics.refused.WithLabelValues("resolution").Inc()
-				k.send(local(streamStop))
 				r.stop(k)
+				k.send(local(streamStop))
 				recording = nil
 			case err != nil && now.Sub(asked) > keyEvery:
 				asked = now

@@ -32,7 +32,10 @@ type ending struct {
 // one that lets so much wait is gone.
 const outQueue = 32
 
-const writeTimeout = 10 * time.Second
+const (
+	writeTimeout = 10 * time.Second
+	closeTimeout = time.Second
+)
 
 // mayShare and mayView are what the meeting and the attendee's capabilities
 // allow. The audience of a replica only views.
@@ -69,9 +72,10 @@ func (k *socket) write(msg []byte) error {
 	return k.conn.Write(ctx, websocket.MessageBinary, msg)
 }
 
-// close says why and does not wait long for the answer.
-func (k *socket) close(e ending) {
-	stuck := time.AfterFunc(time.Second, func() { _ = k.conn.CloseNow() })
+// close says why and does not wait long for the answer, which the reader gets:
+// without its read the connection is gone.
+func (k *socket) close(e ending, stopReading func()) {
+	stuck := time.AfterFunc(closeTimeout, stopReading)
 	defer stuck.Stop()
 	_ = k.conn.Close(e.code, e.reason)
 }
@@ -95,13 +99,13 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, k *socket, token 
 	if k.who, err = s.cfg.Auth.Authenticate(r.Context(), meeting.Secret(token)); err != nil {
 		s.metrics.refused.WithLabelValues("token").Inc()
 		// 1000 is final to these clients: they do not try again.
-		k.close(ending{websocket.StatusNormalClosure, "the join token is not valid"})
+		_ = conn.Close(websocket.StatusNormalClosure, "the join token is not valid")
 		return
 	}
 	k.content.Store(&k.who.Attendee.Capabilities.Content)
 	place, err := s.enter(k)
 	if err != nil {
-		k.close(ending{websocket.StatusGoingAway, "the server is stopping"})
+		_ = conn.Close(websocket.StatusGoingAway, "the server is stopping")
 		return
 	}
 	defer s.leave(place, k)
@@ -114,17 +118,19 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, k *socket, token 
 	stopped := context.AfterFunc(r.Context(), func() { k.end(websocket.StatusGoingAway, "the server is stopping") })
 	defer stopped()
 
+	reading, stopReading := context.WithCancel(context.Background())
+	defer stopReading()
 	over, written := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(written)
 		if e := write(place, over); e.code != 0 {
-			k.close(e)
+			k.close(e, stopReading)
 		}
 		_ = conn.CloseNow() // so that the reader ends too
 	}()
 	bytes, messages := rate.NewLimiter(bytesPerSecond, 2*maxMessage), rate.NewLimiter(messagesPerSecond, 2*messagesPerSecond)
 	read(place, func() ([]byte, error) {
-		ctx, cancel := context.WithTimeout(context.Background(), 4*s.cfg.Heartbeat)
+		ctx, cancel := context.WithTimeout(reading, 4*s.cfg.Heartbeat)
 		defer cancel()
 		_, msg, err := conn.Read(ctx)
 		if err == nil {
