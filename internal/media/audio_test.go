@@ -85,10 +85,15 @@ func TestOneTalkerIsPassedOn(t *testing.T) {
 	eventually(t, "a second of a at b", func() bool { return len(speech(b.got(b.audio()))) >= 50 })
 	stop()
 	packets := b.got(b.audio())
+	// On a machine that is held up some may come too late to be passed on.
+	next := 0
 	for i, payload := range speech(packets) {
-		if !bytes.Equal(payload, say(i)) {
-			t.Fatalf("what b hears as number %d is %q, and a said %q", i, payload, say(i))
+		for from := next; !bytes.Equal(payload, say(next)); next++ {
+			if next > from+1000 {
+				t.Fatalf("what b hears as number %d is %q, which a did not say, or not from number %d on", i, payload, from)
+			}
 		}
+		next++
 	}
 	gapless(t, "b", packets, 109)
 	if got := speech(a.got(a.audio())); len(got) > 0 {
