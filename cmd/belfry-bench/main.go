@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"belfry/internal/bench"
+	"belfry/internal/bench/plain"
 )
 
 const usage = `usage: belfry-bench <load> [flags]; belfry-bench <load> -h lists them
@@ -51,6 +52,13 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if len(args) == 0 {
 		fmt.Fprint(stderr, usage)
 		return 2
+	}
+	if args[0] == bench.PlainWord && len(args) == 2 {
+		if err := plain.Serve(ctx, args[1]); err != nil {
+			fmt.Fprintln(stderr, "belfry-bench:", err)
+			return 1
+		}
+		return 0
 	}
 	o, err := parse(args, stderr)
 	if errors.Is(err, flag.ErrHelp) {
@@ -113,7 +121,7 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	}
 	f.DurationVar(&l.Time, "time", 10*time.Second, "how long to measure")
 	f.DurationVar(&l.Warm, "warm", 4*time.Second, "how long to wait before")
-	f.StringVar(&o.servers, "servers", "belfry", "which servers, in turns: belfry")
+	f.StringVar(&o.servers, "servers", "belfry", "which servers, in turns: belfry, pion (video only)")
 	f.IntVar(&o.runs, "runs", 1, "runs of each server")
 	f.StringVar(&o.program, "belfry", beside("belfry"), "the server's program, which is started for each run")
 	f.StringVar(&o.endpoint.URL, "endpoint", "", "a server that runs already, instead")
@@ -219,8 +227,10 @@ func once(ctx context.Context, o options, name string) (bench.Row, error) {
 		s = bench.UseBelfry(o.endpoint)
 	case name == "belfry":
 		s, err = bench.StartBelfry(ctx, o.program, o.server)
+	case name == "pion":
+		s, err = bench.StartPlain(ctx, o.server)
 	default:
-		err = errors.New("there is no such server: belfry")
+		err = errors.New("there is no such server; there are belfry and pion")
 	}
 	if err != nil {
 		return bench.Row{}, err

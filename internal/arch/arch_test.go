@@ -18,12 +18,13 @@ import (
 // may import more.
 var allowed = map[string][]string{
 	"cmd/belfry":                  {"internal/app", "internal/config", "internal/observe"},
-	"cmd/belfry-bench":            {"internal/bench"},
+	"cmd/belfry-bench":            {"internal/bench/..."},
 	"internal/account":            {"internal/meeting"},
 	"internal/api/...":            {"internal/meeting", "internal/account", "internal/sigv4", "internal/api/..."},
 	"internal/app":                {"internal/..."},
 	"internal/bench":              {"internal/bench/...", "internal/media/opus", "internal/signaling/signalpb"},
 	"internal/bench/check":        {},
+	"internal/bench/plain":        {},
 	"internal/bench/client":       {"internal/bench/check", "internal/media/rtp", "internal/media/srtp", "internal/media/udp"},
 	"internal/config":             {"internal/meeting"},
 	"internal/ingest":             {"internal/meeting"},

@@ -116,8 +116,11 @@ func (p *Pace) roll(v *camera, now int64) {
 	}
 	v.c.mu.Lock()
 	defer v.c.mu.Unlock()
-	for ; v.next <= now; v.next += int64(time.Second) / int64(v.c.cfg.Frames) {
-		p.lag.Add(now - v.next)
-		v.c.film(now)
+	p.lag.Add(now - v.next)
+	v.c.film(now)
+	// Frames that were missed are left out, as a camera does: a burst of them would
+	// be cheaper for the server than the load that was asked for.
+	for v.next <= now {
+		v.next += int64(time.Second) / int64(v.c.cfg.Frames)
 	}
 }
