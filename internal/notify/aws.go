@@ -3,10 +3,13 @@ package notify
 import (
 	"context"
 	"errors"
+	"io"
+	"net/http"
 	"strings"
 	"sync"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 
 	"belfry/internal/meeting"
 )
@@ -76,6 +79,10 @@ func (a AWS) config(ctx context.Context, region, endpoint string) (aws.Config, e
 	if a.HTTP != nil {
 		c.HTTPClient = a.HTTP
 	}
+	if c.HTTPClient == nil {
+		c.HTTPClient = awshttp.NewBuildableClient()
+	}
+	c.HTTPClient = bounded{c.HTTPClient}
 	if endpoint != "" {
 		c.BaseEndpoint = &endpoint
 	}
@@ -110,6 +117,26 @@ func (c *clients[C]) of(ctx context.Context, address string) (client C, name arn
 		c.kept.put(at, client)
 	}
 	return client, name, at, nil
+}
+
+// maxReply bounds an answer of a service, which the SDK reads as a whole. That to
+// ten messages has a few KiB.
+const maxReply = 1 << 20
+
+// bounded is a client whose answers end after maxReply, so that a target costs no
+// more memory, whatever it says.
+type bounded struct{ aws.HTTPClient }
+
+func (b bounded) Do(req *http.Request) (*http.Response, error) {
+	res, err := b.HTTPClient.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	res.Body = struct {
+		io.Reader
+		io.Closer
+	}{io.LimitReader(res.Body, maxReply), res.Body}
+	return res, nil
 }
 
 // cache remembers a few thousand values, and begins anew when there are more.

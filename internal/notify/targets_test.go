@@ -328,6 +328,41 @@ func TestRequestsAreSigned(t *testing.T) {
 	}
 }
 
+// A target whose answer does not end costs a failure and no memory.
+func TestAnswersAreBounded(t *testing.T) {
+	const whole, step = 64 << 20, 1 << 20
+	for name, status := range map[string]int{"well": http.StatusOK, "an error": http.StatusBadRequest} {
+		t.Run(name, func(t *testing.T) {
+			read := make(chan int, 1)
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				w.WriteHeader(status)
+				begin := `{"QueueUrl":"`
+				if r.Header.Get("X-Amz-Target") == "" {
+					begin = "<PublishResponse><PublishResult><MessageId>"
+				}
+				io.WriteString(w, begin)
+				n, more := 0, []byte(strings.Repeat("x", step))
+				for err := error(nil); err == nil && n < whole; n += step {
+					_, err = w.Write(more)
+				}
+				read <- n
+			}))
+			defer server.Close()
+			a := AWS{Credentials: credentials.NewStaticCredentialsProvider("key", "secret", ""),
+				Endpoints: Endpoints{Getenv: env("AWS_ENDPOINT_URL", server.URL)}, HTTP: server.Client()}
+			m := Message{Event: meeting.Event{ID: "i", MeetingID: "m", At: time.Now()}, Body: []byte(`{}`)}
+			for service, target := range map[string]Sender{"sqs": Queues(a), "sns": Topics(a)} {
+				if err := target.Send(t.Context(), "arn:aws:"+service+":eu-west-3:123456789012:x", m); err == nil {
+					t.Errorf("%s: it is taken for delivered", service)
+				}
+				if n := <-read; n >= whole {
+					t.Errorf("%s: all %d bytes of an answer were read", service, n)
+				}
+			}
+		})
+	}
+}
+
 // A function that is not there or not ours to call says so, without the URL.
 func TestFunctionRefuses(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
