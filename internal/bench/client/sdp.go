@@ -29,6 +29,8 @@ type Section struct {
 // Offer writes an offer with these sections, as a browser would. A section that
 // sends is the Client's microphone or camera.
 func (c *Client) Offer(sections []Section) string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.version++
 	var b strings.Builder
 	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\r\n", args...) }
