@@ -102,18 +102,19 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, k *socket, token 
 		_ = conn.Close(websocket.StatusNormalClosure, "the join token is not valid")
 		return
 	}
-	k.content.Store(&k.who.Attendee.Capabilities.Content)
+	first := &k.who.Attendee.Capabilities.Content
+	k.content.Store(first)
 	place, err := s.enter(k)
 	if err != nil {
 		_ = conn.Close(websocket.StatusGoingAway, "the server is stopping")
 		return
 	}
 	defer s.leave(place, k)
-	// Who was deleted between the proof and the entry was not in the room to be ended.
+	// What happened between the proof and the entry nobody told this socket.
 	if now, err := s.cfg.Auth.Authenticate(r.Context(), meeting.Secret(token)); err != nil {
 		k.end(websocket.StatusNormalClosure, "the join token is not valid any more")
 	} else {
-		place.capabilities(now.Attendee)
+		k.content.CompareAndSwap(first, &now.Attendee.Capabilities.Content)
 	}
 	stopped := context.AfterFunc(r.Context(), func() { k.end(websocket.StatusGoingAway, "the server is stopping") })
 	defer stopped()
