@@ -182,6 +182,19 @@ func (r *room) sendIndex(p *participant, made *indexes) {
 	}
 }
 
+// repeatIndex sends INDEX to one connection though it has no news. A client
+// that announces its camera with no bitrate at all waits for it: 3.4 to 3.14
+// choose a bitrate at the next INDEX after the camera is on, and nothing in it
+// changes for who is the only one to send.
+func (r *room) repeatIndex(p *participant) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if p.sess != nil && p.sentIndex != nil {
+		p.sentIndex = nil
+		r.sendIndex(p, r.currentIndexes())
+	}
+}
+
 // manyParticipants is from where on clients do not care how many there are: up
 // to two they send one layer of video, above two simulcast or SVC.
 const manyParticipants = 3

@@ -128,6 +128,29 @@ func TestVideoStartsAfterJoining(t *testing.T) {
 	})
 }
 
+// Clients 3.4 to 3.14 announce their camera with no bitrate, and choose one at
+// the INDEX that follows.
+func TestIndexAfterCameraWithoutBitrate(t *testing.T) {
+	inWorld(t, func(w *world) {
+		a, b := w.enter("a", 1), w.enter("b", 2)
+		settle(a, b)
+		camera := func(kbps uint32) *signalpb.SdkSubscribeFrame {
+			return &signalpb.SdkSubscribeFrame{
+				Duplex: signalpb.SdkStreamServiceType_DUPLEX.Enum(), SdpOffer: proto.String(audioOffer),
+				SendStreams: []*signalpb.SdkStreamDescriptor{
+					{MediaType: signalpb.SdkStreamMediaType_AUDIO.Enum(), MaxBitrateKbps: proto.Uint32(600)},
+					{MediaType: signalpb.SdkStreamMediaType_VIDEO.Enum(), TrackLabel: proto.String("camera"), MaxBitrateKbps: proto.Uint32(kbps)},
+				},
+			}
+		}
+		w.subscribe(a, camera(0))
+		wantStreams(t, "who sends", a, []uint32{})
+		wantStreams(t, "another", b)
+		w.subscribe(a, camera(1400))
+		wantStreams(t, "who sends with a bitrate", a)
+	})
+}
+
 func TestIndexGathersChanges(t *testing.T) {
 	inWorld(t, func(w *world) {
 		a, b := w.enter("a", 1), w.enter("b", 2)

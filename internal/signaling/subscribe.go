@@ -53,6 +53,13 @@ func (s *session) handleSubscribe(_ context.Context, f *signalpb.SdkSubscribeFra
 		out.Error = envelopeError(statusViewOnly, noVideo)
 	}
 	s.sendFrame(out)
+	if len(answer.Allocations) > 0 && !slices.ContainsFunc(f.GetSendStreams(), isEnabledVideo) {
+		s.member.room.repeatIndex(s.member)
+	}
+}
+
+func isEnabledVideo(d *signalpb.SdkStreamDescriptor) bool {
+	return d.GetMediaType() != signalpb.SdkStreamMediaType_AUDIO && d.GetMaxBitrateKbps() > 0
 }
 
 // negotiate takes the offer to the Peer. noVideo says why the client, which

@@ -67,6 +67,8 @@ const mutants = [
   ['a lost socket is a leave', 'internal/signaling/room.go', 'if p.shownID() == 0 && !p.counted && p.peer == nil {', 'if true {', 'faults', 'a reset signaling socket'],
   ['pings are not answered', 'internal/signaling/frames.go', 'case signalpb.SdkSignalFrame_PING_PONG:', 'case signalpb.SdkSignalFrame_Type(9999):', 'stay', 'alone and in company'],
   ['no relay is handed out', 'internal/turn/credentials.go', 's.cfg.Mode == Always', 'false', 'turn', 'always: media goes through the relay over udp'],
+  ['old clients get no relay', 'internal/turn/http.go', 'remoteAddr(r), true)', 'remoteAddr(r), false)', 'versions', 'version 1.1.0'],
+  ['every answer is compressed', 'internal/signaling/subscribe.go', 'if s.deflated {', 'if true {', 'versions', 'version 1.22.0'],
   ['a relay is always handed out', 'internal/turn/credentials.go', '(s.cfg.Mode == Auto && needed)', 's.cfg.Mode == Auto', 'turn', 'by default on loopback'],
   ['a stopping server says goodbye for good', 'internal/signaling/signaling.go', 'closeRestarting  = 4503', 'closeRestarting  = 4410', 'restart', 'ended by Ctrl-C'],
   ['going back is forgotten while joining', 'web/src/main.js', 'else if (abandon) abandon();', '', 'page', 'going back while joining'],
