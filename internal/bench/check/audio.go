@@ -3,8 +3,8 @@ package check
 import "sync/atomic"
 
 const (
-	// LateAfter is by how much sound may come behind the earliest packet of its
-	// stream, in ns.
+	// LateAfter is by how much sound may come behind the earliest packet that its
+	// stream had in the last second or two, in ns.
 	LateAfter = 60e6
 	// SilenceSize is the largest Opus packet, in bytes, that is taken for silence.
 	SilenceSize = 16
@@ -36,7 +36,9 @@ type Audio struct {
 	begun    bool
 	inside   bool
 	low      uint64 // lowest number in the window
-	ahead    int64  // least arrival minus timestamp
+	ahead    int64  // least arrival minus timestamp, of the last second or two
+	recent   int64  // and of the second that goes on
+	turn     int64  // when that began
 	loud     bool
 	heard    int64 // the beginning of speech that was last heard
 }
@@ -66,11 +68,16 @@ func (a *Audio) Push(seq uint16, timestamp uint32, size int, arrived int64) {
 	// Timestamps wrap after a day: a window is shorter.
 	behind := arrived - int64(timestamp)*1_000_000/48
 	if !a.inside {
-		a.inside, a.low, a.ahead = true, n, behind
+		a.inside, a.low, a.ahead, a.recent, a.turn = true, n, behind, behind, arrived
 	}
 	if n < a.low {
 		return // sent before the window
 	}
+	// A mixer that was held up goes on from there: what stays so is no lateness.
+	if arrived-a.turn > 1e9 {
+		a.ahead, a.recent, a.turn = a.recent, behind, arrived
+	}
+	a.recent = min(a.recent, behind)
 	a.ahead = min(a.ahead, behind)
 	if behind > a.ahead+LateAfter {
 		a.Counts.Late++

@@ -136,6 +136,24 @@ func TestAudioCounts(t *testing.T) {
 	}
 }
 
+// A mixer that was held up once is late for a moment, not for ever.
+func TestWhatStaysLateIsNot(t *testing.T) {
+	const ms = int64(time.Millisecond)
+	a := Audio{}
+	a.From.Store(1)
+	a.Until.Store(int64(time.Hour))
+	for i := range int64(500) {
+		held := int64(0)
+		if i >= 100 {
+			held = 100
+		}
+		a.Push(uint16(i), uint32(960*i), 80, (1000+20*i+held)*ms)
+	}
+	if n := a.Counts.Late; n < 40 || n > 110 {
+		t.Errorf("%d of 500 packets are late, want those of a second or two", n)
+	}
+}
+
 // Between two who talk there is silence, which is no fault, and speech is timed
 // from its beginning.
 func TestSpeechAfterAPause(t *testing.T) {

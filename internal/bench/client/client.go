@@ -73,7 +73,9 @@ func New(cfg Config) (*Client, error) {
 	}
 	c.audio.ssrc, c.video.ssrc, c.video.rtx = ssrc(), ssrc(), ssrc()
 	c.audio.seq, c.video.seq = uint16(rand.Uint32()>>17), uint16(rand.Uint32()>>17)
-	c.hears.Speech = cfg.Speech
+	if !cfg.Pauses { // who does is the only one that talks, and hears silence
+		c.hears.Speech = cfg.Speech
+	}
 	if cfg.VideoRate > 0 {
 		c.batch = c.socket.NewBatch()
 		c.video.cache = rtp.NewCache(512, 1<<19, 1e9)
