@@ -59,7 +59,7 @@ type Config struct {
 	LogLevel           string         `key:"log_level" help:"debug, info, warn or error"`
 	LogFormat          string         `key:"log_format" help:"text or json"`
 
-	ClientEvents         int           `key:"client_events" help:"how many events that browser clients report of themselves are kept of one meeting, the newest; 0: none"`
+	ClientEvents         int           `key:"client_events" help:"how many events that browser clients report of themselves are kept of one meeting, the newest: 500 or more, or 0 for none"`
 	ClientEventsMiB      int           `key:"client_events_mib" help:"MiB of them that are kept of one meeting"`
 	ClientEventsTotalMiB int           `key:"client_events_total_mib" help:"MiB of them that are kept of all meetings; those that were silent for longest make room"`
 	ClientEventsAge      time.Duration `key:"client_events_age" help:"how long after a meeting's last event its events are kept"`
