@@ -90,7 +90,8 @@ type recorder struct {
 	up        atomic.Bool // Connected returned
 	early     atomic.Int32
 
-	echo atomic.Pointer[Conn] // what comes is sent back through it, when set
+	echo   atomic.Pointer[Conn] // what comes is sent back through it, when set
+	sendMu sync.Mutex           // callers of SendRTP and SendRTCP serialise, and loops come at the same time
 }
 
 func newRecorder() *recorder {
@@ -117,7 +118,9 @@ func (r *recorder) RTP(run []*rtp.Packet, out *udp.Batch) {
 		seqs = append(seqs, p.Seq)
 		r.rtp <- bytes.Clone(p.Raw)
 		if c := r.echo.Load(); c != nil {
+			r.sendMu.Lock()
 			c.SendRTP(out, p.Raw[:p.HeaderLen], p.Raw[p.HeaderLen:])
+			r.sendMu.Unlock()
 		}
 	}
 	r.runs <- seqs
@@ -126,7 +129,9 @@ func (r *recorder) RTP(run []*rtp.Packet, out *udp.Batch) {
 func (r *recorder) RTCP(pkt []byte, out *udp.Batch) {
 	r.rtcp <- bytes.Clone(pkt)
 	if c := r.echo.Load(); c != nil {
+		r.sendMu.Lock()
 		c.SendRTCP(out, pkt)
+		r.sendMu.Unlock()
 	}
 }
 
