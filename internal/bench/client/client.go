@@ -1,6 +1,7 @@
 package client
 
 import (
+	"bytes"
 	"context"
 	"math/rand/v2"
 	"sync"
@@ -186,7 +187,7 @@ func (c *Client) datagram(b []byte, now int64) {
 			c.once.Do(func() { close(c.checked) })
 		}
 	case b[0] < 64:
-		c.pipe.push(b)
+		c.pipe.Push(bytes.Clone(b)) // a full one drops it: DTLS sends again
 	case b[0] >= 128 && b[0] < 192:
 		in := c.endpoint.in.Load()
 		if in == nil {

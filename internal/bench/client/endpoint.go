@@ -28,6 +28,7 @@ import (
 	"github.com/pion/dtls/v3"
 	"github.com/pion/stun/v4"
 
+	"belfry/internal/media/pipe"
 	"belfry/internal/media/srtp"
 	"belfry/internal/media/udp"
 )
@@ -69,7 +70,7 @@ type endpoint struct {
 	remote     remote
 	username   string
 
-	pipe     *pipe
+	pipe     *pipe.Pipe
 	checked  chan struct{} // a check was answered
 	once     sync.Once
 	readers  sync.WaitGroup
@@ -87,7 +88,7 @@ func (e *endpoint) open(ip string, id *Identity) error {
 	e.identity, e.port, e.socket = id, port, port.Sockets[0]
 	e.ufrag, e.pwd = rand.Text()[:8], rand.Text()
 	e.checked = make(chan struct{})
-	e.pipe = newPipe(func(b []byte) { _ = e.socket.WriteTo(b, e.remote.addr) })
+	e.pipe = pipe.New(func(b []byte) { _ = e.socket.WriteTo(b, e.remote.addr) })
 	return nil
 }
 
@@ -158,13 +159,13 @@ func (e *endpoint) shakeHands(ctx context.Context, client bool) error {
 		for _, o := range shared {
 			options = append(options, o)
 		}
-		e.dtls, err = dtls.ClientWithOptions(e.pipe, pipeAddr{}, options...)
+		e.dtls, err = dtls.ClientWithOptions(e.pipe, e.pipe.Peer(), options...)
 	} else {
 		options := []dtls.ServerOption{dtls.WithClientAuth(dtls.RequireAnyClientCert), dtls.WithInsecureSkipVerifyHello(true)}
 		for _, o := range shared {
 			options = append(options, o)
 		}
-		e.dtls, err = dtls.ServerWithOptions(e.pipe, pipeAddr{}, options...)
+		e.dtls, err = dtls.ServerWithOptions(e.pipe, e.pipe.Peer(), options...)
 	}
 	if err != nil {
 		return err

@@ -20,6 +20,7 @@ import (
 	"github.com/pion/stun/v4"
 	"go.uber.org/goleak"
 
+	"belfry/internal/media/pipe"
 	"belfry/internal/media/rtp"
 	"belfry/internal/media/srtp"
 	"belfry/internal/media/udp"
@@ -163,7 +164,7 @@ type client struct {
 	readers sync.WaitGroup
 	stun    chan *stun.Message
 	media   chan []byte
-	pipe    *pipe
+	pipe    *pipe.Pipe
 
 	dtls     *dtls.Conn
 	in, out  *pionsrtp.Context
@@ -208,7 +209,7 @@ func newStranger(t testing.TB, m *Mux, c *Conn) *client {
 	if c != nil {
 		cl.remote = c.Local()
 	}
-	cl.pipe = newPipe(func(b []byte) {
+	cl.pipe = pipe.New(func(b []byte) {
 		if f := cl.lose.Load(); f == nil || !(*f)(b, true) {
 			cl.write(b)
 		}
@@ -258,7 +259,7 @@ func (cl *client) move() {
 				}
 			case b[0] >= 20 && b[0] <= 63:
 				if f := cl.lose.Load(); f == nil || !(*f)(b, false) {
-					cl.pipe.push(b)
+					cl.pipe.Push(b)
 				}
 			default:
 				select {
@@ -359,13 +360,13 @@ func (cl *client) shakeHands() error {
 		for _, o := range shared {
 			options = append(options, o)
 		}
-		cl.dtls, err = dtls.ClientWithOptions(cl.pipe, pipeAddr{}, options...)
+		cl.dtls, err = dtls.ClientWithOptions(cl.pipe, cl.pipe.Peer(), options...)
 	} else {
 		options := []dtls.ServerOption{dtls.WithClientAuth(dtls.RequireAnyClientCert)}
 		for _, o := range shared {
 			options = append(options, o)
 		}
-		cl.dtls, err = dtls.ServerWithOptions(cl.pipe, pipeAddr{}, options...)
+		cl.dtls, err = dtls.ServerWithOptions(cl.pipe, cl.pipe.Peer(), options...)
 	}
 	if err != nil {
 		cl.t.Fatal(err)

@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"belfry/internal/media/pipe"
 	"belfry/internal/media/srtp"
 	"belfry/internal/media/udp"
 )
@@ -23,7 +24,7 @@ type Conn struct {
 	handler Handler
 	local   Parameters // fixed but for Setup, which mu guards
 	socket  *udp.Socket
-	pipe    *pipe
+	pipe    *pipe.Pipe
 
 	ctx    context.Context // its own lifetime
 	cancel context.CancelCauseFunc
@@ -81,7 +82,7 @@ func newConn(m *Mux, h Handler, ufrag, pwd string) *Conn {
 		remoteSet: make(chan struct{}),
 		mac:       hmac.New(sha1.New, []byte(pwd)),
 	}
-	c.pipe = newPipe(c.writeDTLS)
+	c.pipe = pipe.New(c.writeDTLS)
 	return c
 }
 

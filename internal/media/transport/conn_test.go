@@ -17,6 +17,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/pion/dtls/v3"
 
+	"belfry/internal/media/pipe"
 	"belfry/internal/media/rtp"
 	"belfry/internal/media/srtp"
 	"belfry/internal/media/udp"
@@ -437,8 +438,8 @@ func TestFlood(t *testing.T) {
 		packets[0] = udp.Packet{Data: hello, Addr: other.addr()}
 		l.handle(packets[:1], Now())
 	}
-	if len(half.pipe.in) > pipeDepth {
-		t.Errorf("%d datagrams wait", len(half.pipe.in))
+	if half.pipe.Waiting() > pipe.Depth {
+		t.Errorf("%d datagrams wait", half.pipe.Waiting())
 	}
 	if got := runtime.NumGoroutine(); got > goroutines+20 {
 		t.Errorf("%d goroutines, were %d", got, goroutines)

@@ -199,7 +199,7 @@ func (c *Conn) shakeHands() (*dtls.Conn, error) {
 		for _, o := range shared {
 			options = append(options, o)
 		}
-		conn, err = dtls.ClientWithOptions(c.pipe, pipeAddr{}, options...)
+		conn, err = dtls.ClientWithOptions(c.pipe, c.pipe.Peer(), options...)
 	} else {
 		options := make([]dtls.ServerOption, 0, len(shared)+2)
 		for _, o := range shared {
@@ -209,7 +209,7 @@ func (c *Conn) shakeHands() (*dtls.Conn, error) {
 			dtls.WithClientAuth(dtls.RequireAnyClientCert),
 			// ICE has proved that the client is where it says.
 			dtls.WithInsecureSkipVerifyHello(true))
-		conn, err = dtls.ServerWithOptions(c.pipe, pipeAddr{}, options...)
+		conn, err = dtls.ServerWithOptions(c.pipe, c.pipe.Peer(), options...)
 	}
 	if err != nil {
 		return nil, err
