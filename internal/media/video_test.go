@@ -65,9 +65,8 @@ func TestVideo(t *testing.T) {
 	if got := r.conf.Sources(); len(got) != 0 {
 		t.Fatalf("sources %v before anything was sent", got)
 	}
-	changes := r.changed()
 	a.film(true)
-	eventually(t, "SourcesChanged", func() bool { return r.changed() > changes })
+	eventually(t, "a's source", func() bool { return r.source("a") != nil })
 	source := r.source("a")
 	if source == nil || source.StreamID != ids.StreamID || source.GroupID != ids.GroupID || source.Label != "camera" ||
 		source.MaxBitrateKbps != 600 || source.Framerate != 15 || source.Width != 320 || source.Height != 180 || source.Stalled {
@@ -127,7 +126,7 @@ func TestVideo(t *testing.T) {
 	})
 
 	// Camera off.
-	changes = r.changed()
+	changes := r.changed()
 	a.sections[1].direction, a.sendVideo = "inactive", nil
 	a.negotiate()
 	if got := r.conf.Sources(); len(got) != 0 {
