@@ -5,7 +5,7 @@ import (
 	"io"
 	"strings"
 
-	"belfry/internal/app"
+	"belfry/internal/control"
 )
 
 const accountsUsage = `usage: belfry accounts list
@@ -28,7 +28,7 @@ const accountsUsage = `usage: belfry accounts list
 func accounts() command {
 	return command{name: "accounts", usage: accountsUsage, words: func(words []string) action {
 		if len(words) == 1 && words[0] == "list" {
-			return app.ListAccounts
+			return control.ListAccounts
 		}
 		if len(words) < 2 {
 			return nil
@@ -37,7 +37,7 @@ func accounts() command {
 		switch {
 		case verb == "reset":
 			return func(ctx context.Context, dir string, out io.Writer) error {
-				return app.ResetAccountQuotas(ctx, dir, id, words, out)
+				return control.ResetAccountQuotas(ctx, dir, id, words, out)
 			}
 		case verb == "set" && len(words) > 0:
 			values := map[string]string{}
@@ -49,13 +49,13 @@ func accounts() command {
 				values[name] = value
 			}
 			return func(ctx context.Context, dir string, out io.Writer) error {
-				return app.SetAccountQuotas(ctx, dir, id, values, out)
+				return control.SetAccountQuotas(ctx, dir, id, values, out)
 			}
 		case len(words) > 0:
 			return nil
 		}
 		one := map[string]func(ctx context.Context, dir, id string, out io.Writer) error{
-			"show": app.ShowAccount, "disable": app.DisableAccount, "enable": app.EnableAccount,
+			"show": control.ShowAccount, "disable": control.DisableAccount, "enable": control.EnableAccount,
 		}[verb]
 		if one == nil {
 			return nil

@@ -7,7 +7,7 @@ import (
 	"io"
 	"time"
 
-	"belfry/internal/app"
+	"belfry/internal/control"
 )
 
 const clientEventsUsage = `usage: belfry client-events [MEETING|all] [flags]
@@ -25,7 +25,7 @@ meetings, with one its events, with "all" everybody's.
 
 // clientEvents shows what is kept of the events of browser clients.
 func clientEvents() command {
-	var q app.ClientEventsQuery
+	var q control.ClientEventsQuery
 	return command{
 		name: "client-events", usage: clientEventsUsage,
 		flags: func(_ string, set *flag.FlagSet) {
@@ -47,7 +47,9 @@ func clientEvents() command {
 			default:
 				return nil
 			}
-			return func(ctx context.Context, dir string, out io.Writer) error { return app.ClientEvents(ctx, dir, q, out) }
+			return func(ctx context.Context, dir string, out io.Writer) error {
+				return control.ListClientEvents(ctx, dir, q, out)
+			}
 		},
 	}
 }

@@ -5,7 +5,7 @@ import (
 	"flag"
 	"io"
 
-	"belfry/internal/app"
+	"belfry/internal/control"
 )
 
 const eventsUsage = `usage: belfry events dead [--json] [filter]
@@ -23,7 +23,7 @@ of a webhook, in its host; --meeting ID for those of one meeting. With a filter 
 
 // events talks to the running server about dead letters.
 func events() command {
-	var filter app.DeadLetterFilter
+	var filter control.DeadLetterFilter
 	asJSON := false
 	return command{
 		name: "events", usage: eventsUsage,
@@ -39,21 +39,21 @@ func events() command {
 				return nil
 			}
 			verb, which := words[0], words[1:]
-			if len(which) == 0 && filter != (app.DeadLetterFilter{}) {
+			if len(which) == 0 && filter != (control.DeadLetterFilter{}) {
 				which = []string{"all"}
 			}
 			switch {
 			case verb == "dead" && len(words) == 1:
 				return func(ctx context.Context, dir string, out io.Writer) error {
-					return app.DeadLetters(ctx, dir, filter, asJSON, out)
+					return control.ListDeadLetters(ctx, dir, filter, asJSON, out)
 				}
 			case verb == "replay" && len(which) > 0:
 				return func(ctx context.Context, dir string, out io.Writer) error {
-					return app.ReplayDeadLetters(ctx, dir, which, filter, out)
+					return control.ReplayDeadLetters(ctx, dir, which, filter, out)
 				}
 			case verb == "discard" && len(which) > 0:
 				return func(ctx context.Context, dir string, out io.Writer) error {
-					return app.DiscardDeadLetters(ctx, dir, which, filter, out)
+					return control.DiscardDeadLetters(ctx, dir, which, filter, out)
 				}
 			}
 			return nil

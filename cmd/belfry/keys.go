@@ -6,7 +6,7 @@ import (
 	"io"
 	"time"
 
-	"belfry/internal/app"
+	"belfry/internal/control"
 )
 
 const keysUsage = `usage: belfry keys list [--json]
@@ -27,7 +27,7 @@ const keysUsage = `usage: belfry keys list [--json]
 
 // keys talks to the running server about its access keys.
 func keys() command {
-	var in app.NewKey
+	var in control.NewKey
 	var asJSON bool
 	var keep, lasts time.Duration
 	return command{
@@ -51,19 +51,21 @@ func keys() command {
 		words: func(words []string) action {
 			switch {
 			case len(words) == 1 && words[0] == "list":
-				return func(ctx context.Context, dir string, out io.Writer) error { return app.ListKeys(ctx, dir, asJSON, out) }
+				return func(ctx context.Context, dir string, out io.Writer) error {
+					return control.ListKeys(ctx, dir, asJSON, out)
+				}
 			case len(words) == 1 && words[0] == "add":
-				return func(ctx context.Context, dir string, out io.Writer) error { return app.AddKey(ctx, dir, in, out) }
+				return func(ctx context.Context, dir string, out io.Writer) error { return control.AddKey(ctx, dir, in, out) }
 			case len(words) != 2:
 				return nil
 			}
 			one := map[string]func(ctx context.Context, dir, id string, out io.Writer) error{
-				"disable": app.DisableKey, "enable": app.EnableKey, "remove": app.RemoveKey,
+				"disable": control.DisableKey, "enable": control.EnableKey, "remove": control.RemoveKey,
 				"rotate": func(ctx context.Context, dir, id string, out io.Writer) error {
-					return app.RotateKey(ctx, dir, id, keep, out)
+					return control.RotateKey(ctx, dir, id, keep, out)
 				},
 				"session": func(ctx context.Context, dir, id string, out io.Writer) error {
-					return app.SessionKey(ctx, dir, id, lasts, out)
+					return control.SessionKey(ctx, dir, id, lasts, out)
 				},
 			}[words[0]]
 			if one == nil {

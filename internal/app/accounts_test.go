@@ -18,6 +18,7 @@ import (
 	"github.com/aws/smithy-go"
 
 	"belfry/internal/config"
+	"belfry/internal/control"
 )
 
 // once has a call made one time, and by the given path before the API's own.
@@ -108,7 +109,7 @@ func TestActiveMeetingsOfAnAccount(t *testing.T) {
 	}
 	set := func(quota, value string) string {
 		return told(t, func(out io.Writer) error {
-			return SetAccountQuotas(t.Context(), cfg.DataDir, cfg.Account, map[string]string{quota: value}, out)
+			return control.SetAccountQuotas(t.Context(), cfg.DataDir, cfg.Account, map[string]string{quota: value}, out)
 		})
 	}
 	create("in the older API", "/chime", "more", "ResourceLimitExceededException")
@@ -119,7 +120,7 @@ func TestActiveMeetingsOfAnAccount(t *testing.T) {
 	create("what is there", "", "more", "")
 	create("and another", "", "still-more", "LimitExceededException")
 	list := func() string {
-		return told(t, func(out io.Writer) error { return ListAccounts(t.Context(), cfg.DataDir, out) })
+		return told(t, func(out io.Writer) error { return control.ListAccounts(t.Context(), cfg.DataDir, out) })
 	}
 	if got, want := list(), cfg.Account+" 251 meetings active_meetings=251\n"; got != want {
 		t.Errorf("the list is %q, want %q", got, want)
@@ -131,7 +132,7 @@ func TestActiveMeetingsOfAnAccount(t *testing.T) {
 	set("active_meetings", "252")
 	create("after it was raised again", "", "still-more", "")
 	got := told(t, func(out io.Writer) error {
-		return ResetAccountQuotas(t.Context(), cfg.DataDir, cfg.Account, []string{"active_meetings"}, out)
+		return control.ResetAccountQuotas(t.Context(), cfg.DataDir, cfg.Account, []string{"active_meetings"}, out)
 	})
 	if !strings.Contains(got, "active_meetings 250 settings") || list() != cfg.Account+" 252 meetings\n" {
 		t.Errorf("resetting the quota told %q, and the list is %q", got, list())
@@ -144,7 +145,7 @@ func TestActiveMeetingsOfAnAccount(t *testing.T) {
 		{cfg.Account, "max_videos", "251", "max_videos: 251 is not between 1 and 250"},
 		{cfg.Account, "max_vidoes", "3", `"max_vidoes" is not a quota: there are request_rate`},
 	} {
-		err := SetAccountQuotas(t.Context(), cfg.DataDir, bad.account, map[string]string{bad.quota: bad.value}, io.Discard)
+		err := control.SetAccountQuotas(t.Context(), cfg.DataDir, bad.account, map[string]string{bad.quota: bad.value}, io.Discard)
 		if err == nil || !strings.Contains(err.Error(), bad.says) {
 			t.Errorf("%s=%s: %v, want it to say %q", bad.quota, bad.value, err, bad.says)
 		}
@@ -156,14 +157,14 @@ func TestRequestsOfAnAccount(t *testing.T) {
 	cfg.RequestRate = config.Default().RequestRate
 	s := start(t, cfg, io.Discard)
 	c := sdk(t, s)
-	show := told(t, func(out io.Writer) error { return ShowAccount(t.Context(), cfg.DataDir, cfg.Account, out) })
+	show := told(t, func(out io.Writer) error { return control.ShowAccount(t.Context(), cfg.DataDir, cfg.Account, out) })
 	if !strings.Contains(show, "request_rate 10 settings") || !strings.Contains(show, "request_burst 20 settings") {
 		t.Errorf("with nothing set: %q", show)
 	}
 	rate := func(value string) {
 		t.Helper()
 		told(t, func(out io.Writer) error {
-			return SetAccountQuotas(t.Context(), cfg.DataDir, cfg.Account, map[string]string{"request_rate": value}, out)
+			return control.SetAccountQuotas(t.Context(), cfg.DataDir, cfg.Account, map[string]string{"request_rate": value}, out)
 		})
 	}
 	room, err := c.CreateMeeting(t.Context(), &chimesdkmeetings.CreateMeetingInput{ClientRequestToken: aws.String("room"),

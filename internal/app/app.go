@@ -21,6 +21,7 @@ import (
 	"belfry/internal/account"
 	"belfry/internal/api"
 	"belfry/internal/config"
+	"belfry/internal/control"
 	"belfry/internal/ingest"
 	"belfry/internal/media"
 	"belfry/internal/media/opus"
@@ -149,11 +150,21 @@ func (s *Server) start(ctx context.Context) error {
 	if err := s.route(r, book, service, conferences, relays, sockets, s.startScreens(service, store)); err != nil {
 		return err
 	}
-	s.startControl(deadLetterCommands(events), s.accountCommands(service, book), s.clientEventCommands, s.keyCommands(book))
+	s.startControl(control.DeadLetters(events), control.Accounts(service, book, s.logger), control.ClientEvents(s.archive), control.Keys(book, s.cfg.Account, s.logger))
 	s.startHTTP(r)
 	s.health.SetReady(true)
 	s.logger.Info("ready", "listen", s.listener.Addr().String(), "media", conferences.Addr().String(), "turn", s.cfg.TURN)
 	return nil
+}
+
+// startControl serves the command line. A server that cannot runs without.
+func (s *Server) startControl(parts ...control.Commands) {
+	stop, err := control.Serve(s.cfg.DataDir, parts...)
+	if err != nil {
+		s.logger.Warn("commands cannot reach this server", "error", err)
+		return
+	}
+	s.started("control", stop)
 }
 
 func (s *Server) startMedia() (*media.Server, error) {

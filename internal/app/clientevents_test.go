@@ -11,6 +11,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/service/chimesdkmeetings"
 
+	"belfry/internal/control"
 	"belfry/internal/meeting"
 )
 
@@ -50,29 +51,29 @@ func TestClientEventsByCommand(t *testing.T) {
 	}
 	report(t, s, token, `{"name":"meetingEnded"},{"name":"meetingEnded"}`)
 
-	said := func(q ClientEventsQuery) string {
+	said := func(q control.ClientEventsQuery) string {
 		t.Helper()
 		var out strings.Builder
-		if err := ClientEvents(context.Background(), dir, q, &out); err != nil {
+		if err := control.ListClientEvents(context.Background(), dir, q, &out); err != nil {
 			t.Fatal(err)
 		}
 		return out.String()
 	}
 	for _, state := range []string{"runs", "is stopped"} {
-		list := said(ClientEventsQuery{})
+		list := said(control.ClientEventsQuery{})
 		if !strings.Contains(list, id) || !strings.Contains(list, "\n3 events of 1 meetings\n") || strings.Count(list, "\n") != 3 {
 			t.Errorf("the server %s: the list is %q", state, list)
 		}
-		events := said(ClientEventsQuery{Meeting: strings.ToUpper(id)})
+		events := said(control.ClientEventsQuery{Meeting: strings.ToUpper(id)})
 		for _, want := range []string{`meetingFailed  n=3 why="a \x1b[31mred\u009b word"  (Firefox 1, Hurd, SDK 3)`, "  meetingEnded  late  (Firefox", "3 events of 1 meetings\n"} {
 			if !strings.Contains(events, want) {
 				t.Errorf("the server %s: the events lack %q: %q", state, want, events)
 			}
 		}
-		if got := said(ClientEventsQuery{Meeting: "all", Name: "meetingFailed", Since: time.Hour, JSON: true}); strings.Count(got, "\n") != 1 || !strings.Contains(got, `"ts":1,"attributes":{`) {
+		if got := said(control.ClientEventsQuery{Meeting: "all", Name: "meetingFailed", Since: time.Hour, JSON: true}); strings.Count(got, "\n") != 1 || !strings.Contains(got, `"ts":1,"attributes":{`) {
 			t.Errorf("the server %s: as JSON %q", state, got)
 		}
-		if got := said(ClientEventsQuery{Attendee: "nobody"}); !strings.Contains(got, "0 events of 0 meetings") {
+		if got := said(control.ClientEventsQuery{Attendee: "nobody"}); !strings.Contains(got, "0 events of 0 meetings") {
 			t.Errorf("the server %s: of nobody %q", state, got)
 		}
 		stopServer(t, s)
@@ -85,7 +86,7 @@ func TestNoClientEventsAreKept(t *testing.T) {
 	s := start(t, cfg, io.Discard)
 	_, _, token := populate(t, s)
 	report(t, s, token, `{"name":"meetingFailed"}`)
-	if _, err := os.Stat(clientEventsDir(cfg.DataDir)); err == nil {
+	if _, err := os.Stat(control.ClientEventsDir(cfg.DataDir)); err == nil {
 		t.Error("there is a directory for what is not kept")
 	}
 	if text := get(t, s.URL()+"/metrics"); !strings.Contains(text, `belfry_client_events_total{name="meetingFailed"} 1`) {

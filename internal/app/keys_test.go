@@ -24,6 +24,7 @@ import (
 
 	"belfry/internal/account"
 	"belfry/internal/config"
+	"belfry/internal/control"
 	"belfry/internal/meeting"
 	"belfry/internal/store/jetstream"
 )
@@ -61,9 +62,9 @@ func said(t *testing.T, fn func(io.Writer) error) string {
 	return out.String()
 }
 
-func addKey(t *testing.T, cfg config.Config, in NewKey) issued {
+func addKey(t *testing.T, cfg config.Config, in control.NewKey) issued {
 	t.Helper()
-	return readExports(t, said(t, func(w io.Writer) error { return AddKey(t.Context(), cfg.DataDir, in, w) }))
+	return readExports(t, said(t, func(w io.Writer) error { return control.AddKey(t.Context(), cfg.DataDir, in, w) }))
 }
 
 // as is a client that signs with a key in a region.
@@ -119,7 +120,7 @@ func TestKeysByCommand(t *testing.T) {
 		}
 	}
 
-	limited := addKey(t, cfg, NewKey{Account: "222222222222", Name: "ci", Actions: []string{"chime:CreateMeeting", "get*"}, Regions: []string{"eu-*"}})
+	limited := addKey(t, cfg, control.NewKey{Account: "222222222222", Name: "ci", Actions: []string{"chime:CreateMeeting", "get*"}, Regions: []string{"eu-*"}})
 	client := as(t, s, limited, "eu-central-1")
 	id, arn, err := createMeeting(t, client)
 	if err != nil || arn != "arn:aws:chime:eu-central-1:222222222222:meeting/"+id {
@@ -139,52 +140,54 @@ func TestKeysByCommand(t *testing.T) {
 		t.Errorf("the generated key is answered %s", got)
 	}
 
-	k := addKey(t, cfg, NewKey{})
+	k := addKey(t, cfg, control.NewKey{})
 	expect(k, good, "a key for everything")
-	said(t, func(w io.Writer) error { return DisableKey(ctx, dir, k.id, w) })
+	said(t, func(w io.Writer) error { return control.DisableKey(ctx, dir, k.id, w) })
 	expect(k, unknown, "disabled")
-	said(t, func(w io.Writer) error { return EnableKey(ctx, dir, k.id, w) })
+	said(t, func(w io.Writer) error { return control.EnableKey(ctx, dir, k.id, w) })
 	expect(k, good, "enabled")
 
-	session := readExports(t, said(t, func(w io.Writer) error { return SessionKey(ctx, dir, k.id, time.Hour, w) }))
+	session := readExports(t, said(t, func(w io.Writer) error { return control.SessionKey(ctx, dir, k.id, time.Hour, w) }))
 	expect(session, good, "a session")
 	expect(issued{session.id, session.secret, ""}, unknown, "a session without its token")
 	expect(issued{session.id, session.secret, k.secret}, unknown, "a session with another token")
 	expect(issued{k.id, k.secret, session.token}, unknown, "a key with a token")
 
-	next := readExports(t, said(t, func(w io.Writer) error { return RotateKey(ctx, dir, k.id, 24*time.Hour, w) }))
+	next := readExports(t, said(t, func(w io.Writer) error { return control.RotateKey(ctx, dir, k.id, 24*time.Hour, w) }))
 	expect(k, good, "the old one while it is kept")
 	expect(next, good, "the new one")
-	last := readExports(t, said(t, func(w io.Writer) error { return RotateKey(ctx, dir, next.id, 0, w) }))
+	last := readExports(t, said(t, func(w io.Writer) error { return control.RotateKey(ctx, dir, next.id, 0, w) }))
 	expect(next, expired, "the old one that is not kept")
 	expect(last, good, "the last one")
-	said(t, func(w io.Writer) error { return RemoveKey(ctx, dir, next.id, w) })
+	said(t, func(w io.Writer) error { return control.RemoveKey(ctx, dir, next.id, w) })
 	expect(next, unknown, "removed")
-	brief := addKey(t, cfg, NewKey{Lasts: time.Nanosecond})
+	brief := addKey(t, cfg, control.NewKey{Lasts: time.Nanosecond})
 	expect(brief, expired, "a key that lasted a moment")
 	// The page has a key of its own, so the generated one can be done without.
-	said(t, func(w io.Writer) error { return DisableKey(ctx, dir, s.key.ID, w) })
+	said(t, func(w io.Writer) error { return control.DisableKey(ctx, dir, s.key.ID, w) })
 	if got := answers(t, as(t, s, issued{s.key.ID, s.key.Secret.Reveal(), ""}, "us-east-1")); got != unknown {
 		t.Errorf("the generated key, disabled, is answered %s", got)
 	}
 
-	said(t, func(w io.Writer) error { return DisableAccount(ctx, dir, "222222222222", w) })
+	said(t, func(w io.Writer) error { return control.DisableAccount(ctx, dir, "222222222222", w) })
 	expect(limited, "ForbiddenException", "an account that is disabled")
 	expect(issued{limited.id, last.secret, ""}, "InvalidSignatureException", "an account that is disabled, to who has not its secret")
 	expect(last, good, "another account")
-	if list := said(t, func(w io.Writer) error { return ListAccounts(ctx, dir, w) }); !strings.Contains(list, "222222222222  1 meetings  disabled\n") {
+	if list := said(t, func(w io.Writer) error { return control.ListAccounts(ctx, dir, w) }); !strings.Contains(list, "222222222222  1 meetings  disabled\n") {
 		t.Errorf("the accounts are\n%s", list)
 	}
-	said(t, func(w io.Writer) error { return EnableAccount(ctx, dir, "222222222222", w) })
+	said(t, func(w io.Writer) error { return control.EnableAccount(ctx, dir, "222222222222", w) })
 	expect(limited, good, "an account that is enabled")
 
 	for what, fn := range map[string]func(io.Writer) error{
-		"an account that is none": func(w io.Writer) error { return DisableAccount(ctx, dir, "12", w) },
-		"an action that is none":  func(w io.Writer) error { return AddKey(ctx, dir, NewKey{Actions: []string{"GetMeting"}}, w) },
-		"no account":              func(w io.Writer) error { return AddKey(ctx, dir, NewKey{Account: "12"}, w) },
-		"a key that is none":      func(w io.Writer) error { return DisableKey(ctx, dir, "AKIA?x=y#z %", w) },
-		"a session too long":      func(w io.Writer) error { return SessionKey(ctx, dir, last.id, 37*time.Hour, w) },
-		"the generated one":       func(w io.Writer) error { return RemoveKey(ctx, dir, s.key.ID, w) },
+		"an account that is none": func(w io.Writer) error { return control.DisableAccount(ctx, dir, "12", w) },
+		"an action that is none": func(w io.Writer) error {
+			return control.AddKey(ctx, dir, control.NewKey{Actions: []string{"GetMeting"}}, w)
+		},
+		"no account":         func(w io.Writer) error { return control.AddKey(ctx, dir, control.NewKey{Account: "12"}, w) },
+		"a key that is none": func(w io.Writer) error { return control.DisableKey(ctx, dir, "AKIA?x=y#z %", w) },
+		"a session too long": func(w io.Writer) error { return control.SessionKey(ctx, dir, last.id, 37*time.Hour, w) },
+		"the generated one":  func(w io.Writer) error { return control.RemoveKey(ctx, dir, s.key.ID, w) },
 	} {
 		var out strings.Builder
 		if err := fn(&out); err == nil || out.Len() > 0 || !strings.Contains(err.Error(), "the server answered 40") {
@@ -192,8 +195,8 @@ func TestKeysByCommand(t *testing.T) {
 		}
 	}
 
-	table := said(t, func(w io.Writer) error { return ListKeys(ctx, dir, false, w) })
-	text := said(t, func(w io.Writer) error { return ListKeys(ctx, dir, true, w) })
+	table := said(t, func(w io.Writer) error { return control.ListKeys(ctx, dir, false, w) })
+	text := said(t, func(w io.Writer) error { return control.ListKeys(ctx, dir, true, w) })
 	var list []account.Info
 	if err := json.Unmarshal([]byte(text), &list); err != nil {
 		t.Fatal(err)
@@ -228,7 +231,7 @@ func TestKeysByCommand(t *testing.T) {
 	if s.WriteBanner(&banner); strings.Contains(banner.String(), s.key.Secret.Reveal()) || !strings.Contains(banner.String(), s.key.ID+" is disabled") {
 		t.Errorf("the banner offers a key that is disabled: %s", banner.String())
 	}
-	if info, err := os.Stat(controlSocket(dir)); err != nil || info.Mode().Perm() != 0o600 {
+	if info, err := os.Stat(control.Socket(dir)); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("the socket that keys are made by is open to others: %v, %v", info.Mode(), err)
 	}
 }
@@ -290,8 +293,8 @@ func TestStolenDataDirectory(t *testing.T) {
 	// use adds what is secret of a server, and of what it holds.
 	use := func(s *Server, when string) issued {
 		t.Helper()
-		k := addKey(t, cfg, NewKey{})
-		session := readExports(t, said(t, func(w io.Writer) error { return SessionKey(t.Context(), cfg.DataDir, k.id, time.Hour, w) }))
+		k := addKey(t, cfg, control.NewKey{})
+		session := readExports(t, said(t, func(w io.Writer) error { return control.SessionKey(t.Context(), cfg.DataDir, k.id, time.Hour, w) }))
 		secrets["the key's secret "+when] = []byte(k.secret)
 		secrets["the session's secret "+when] = []byte(session.secret)
 		secrets["the session's token "+when] = []byte(session.token)

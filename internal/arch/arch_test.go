@@ -17,7 +17,7 @@ import (
 // An entry ending in /... covers what lies below, a longer entry wins. Tests
 // may import more.
 var allowed = map[string][]string{
-	"cmd/belfry":                  {"internal/app", "internal/config", "internal/observe"},
+	"cmd/belfry":                  {"internal/app", "internal/control", "internal/config", "internal/observe"},
 	"cmd/belfry-bench":            {"internal/bench/..."},
 	"internal/account":            {"internal/meeting"},
 	"internal/api/...":            {"internal/meeting", "internal/account", "internal/sigv4", "internal/api/..."},
@@ -27,6 +27,7 @@ var allowed = map[string][]string{
 	"internal/bench/plain":        {},
 	"internal/bench/client":       {"internal/bench/check", "internal/media/pipe", "internal/media/rtp", "internal/media/srtp", "internal/media/udp"},
 	"internal/config":             {"internal/meeting"},
+	"internal/control":            {"internal/account", "internal/ingest", "internal/meeting", "internal/notify"},
 	"internal/ingest":             {"internal/meeting"},
 	"internal/life":               {"internal/meeting"},
 	"internal/media":              {"internal/meeting", "internal/media/..."},

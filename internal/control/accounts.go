@@ -1,9 +1,10 @@
-package app
+package control
 
 import (
 	"context"
 	"fmt"
 	"io"
+	"log/slog"
 	"maps"
 	"net/http"
 	"net/url"
@@ -15,8 +16,8 @@ import (
 	"belfry/internal/meeting"
 )
 
-// accountCommands tells what accounts may use and use, and changes it.
-func (s *Server) accountCommands(service *meeting.Service, keys *account.Book) commands {
+// Accounts tells what accounts may use and use, and changes it.
+func Accounts(service *meeting.Service, keys *account.Book, log *slog.Logger) Commands {
 	return func(mux *http.ServeMux) {
 		mux.HandleFunc("GET /accounts", func(w http.ResponseWriter, r *http.Request) {
 			known, err := service.AccountsWithQuotas(r.Context())
@@ -68,7 +69,7 @@ func (s *Server) accountCommands(service *meeting.Service, keys *account.Book) c
 			if err := service.SetQuotas(r.Context(), id, values); err != nil {
 				return err
 			}
-			s.logger.Info("quotas set", "account", id, "quotas", values)
+			log.Info("quotas set", "account", id, "quotas", values)
 			return nil
 		}))
 		mux.HandleFunc("DELETE /accounts/{account}", one(func(r *http.Request, id string) error {
@@ -76,7 +77,7 @@ func (s *Server) accountCommands(service *meeting.Service, keys *account.Book) c
 			if err := service.ResetQuotas(r.Context(), id, names...); err != nil {
 				return err
 			}
-			s.logger.Info("quotas reset", "account", id, "quotas", names)
+			log.Info("quotas reset", "account", id, "quotas", names)
 			return nil
 		}))
 		for what, disabled := range map[string]bool{"disable": true, "enable": false} {
@@ -86,7 +87,7 @@ func (s *Server) accountCommands(service *meeting.Service, keys *account.Book) c
 					refuse(w, err)
 					return
 				}
-				s.logger.Info("account "+what+"d", "account", id)
+				log.Info("account "+what+"d", "account", id)
 				fmt.Fprintf(w, "Account %s is %sd\n", id, what)
 			})
 		}

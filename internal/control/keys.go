@@ -1,10 +1,11 @@
-package app
+package control
 
 import (
 	"context"
 	"encoding/json"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"strings"
@@ -12,50 +13,19 @@ import (
 	"time"
 
 	"belfry/internal/account"
-	"belfry/internal/api"
-	"belfry/internal/config"
 	"belfry/internal/meeting"
 )
 
-// openBook makes the keyring of this server, which has the key of the settings,
-// or the generated one, that of the meeting page, and those in the store.
-func (s *Server) openBook(ctx context.Context, store meeting.Store) (*account.Book, error) {
-	from := account.FromSettings
-	if s.key.Generated {
-		from = account.Generated
-	}
-	given := []account.Given{{Key: account.Key{ID: s.key.ID, Secret: s.key.Secret, Account: s.cfg.Account}, From: from}}
-	// A public URL says that others reach this server, by a proxy on this machine.
-	private := s.cfg.PublicURL == "" && config.OnLoopback(s.listener.Addr().String())
-	if s.pageOn = s.cfg.Page == "on" || (s.cfg.Page == "auto" && private); s.pageOn {
-		key, err := newPageKey(s.cfg.Account)
-		if err != nil {
-			return nil, err
-		}
-		s.pageKey = key
-		given = append(given, account.Given{Key: key, From: account.Own})
-	}
-	book, err := account.NewBook(store, api.Operations(), nil, given...)
-	if err != nil {
-		return nil, err
-	}
-	list, err := book.List(ctx)
-	if err != nil {
-		return nil, err
-	}
-	s.keyIs = list[0].State // the first that was given
-	return book, nil
-}
-
-// keyCommands lists the access keys and changes them.
-func (s *Server) keyCommands(book *account.Book) commands {
+// Keys lists the access keys and changes them. A key that is made without an
+// account belongs to defaultAccount.
+func Keys(book *account.Book, defaultAccount string, log *slog.Logger) Commands {
 	// done answers with what was done, and leaves it in the log.
 	done := func(w http.ResponseWriter, r *http.Request, what string, err error) {
 		if err != nil {
 			refuse(w, err)
 			return
 		}
-		s.logger.Info("access key "+what, "key", r.PathValue("id"))
+		log.Info("access key "+what, "key", r.PathValue("id"))
 		fmt.Fprintf(w, "%s is %s\n", r.PathValue("id"), what)
 	}
 	issued := func(w http.ResponseWriter, what string, k account.Key, err error) {
@@ -63,7 +33,7 @@ func (s *Server) keyCommands(book *account.Book) commands {
 			refuse(w, err)
 			return
 		}
-		s.logger.Info("access key made", "key", k.ID, "account", k.Account, "for", what)
+		log.Info("access key made", "key", k.ID, "account", k.Account, "for", what)
 		writeExports(w, k)
 	}
 	disable := func(disabled bool, what string) http.HandlerFunc {
@@ -92,7 +62,7 @@ func (s *Server) keyCommands(book *account.Book) commands {
 			q := r.URL.Query()
 			in := account.New{Account: q.Get("account"), Name: q.Get("name"), Actions: q["action"], Regions: q["region"], Lasts: lasts}
 			if in.Account == "" {
-				in.Account = s.cfg.Account
+				in.Account = defaultAccount
 			}
 			k, err := book.Add(r.Context(), in)
 			issued(w, "add", k, err)

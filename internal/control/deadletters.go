@@ -1,4 +1,4 @@
-package app
+package control
 
 import (
 	"context"
@@ -49,7 +49,8 @@ func (f DeadLetterFilter) fits(d meeting.DeadLetter) bool {
 	return strings.Contains(notify.Describe(d.Target), f.Target) && (f.MeetingID == "" || d.Event.MeetingID == f.MeetingID)
 }
 
-func deadLetterCommands(events *notify.Notifier) commands {
+// ListDeadLetters lists what could not be delivered, sends it again or forgets it.
+func DeadLetters(events *notify.Notifier) Commands {
 	return func(mux *http.ServeMux) {
 		mux.HandleFunc("GET /events/dead", func(w http.ResponseWriter, r *http.Request) { listDead(w, r, events) })
 		mux.HandleFunc("POST /events/replay", func(w http.ResponseWriter, r *http.Request) { replay(w, r, events) })
@@ -193,7 +194,7 @@ func discard(w http.ResponseWriter, r *http.Request, events *notify.Notifier) {
 
 // DeadLetters has the server that runs on a data directory list its dead
 // letters, one a line, asJSON for programs.
-func DeadLetters(ctx context.Context, dataDir string, f DeadLetterFilter, asJSON bool, out io.Writer) error {
+func ListDeadLetters(ctx context.Context, dataDir string, f DeadLetterFilter, asJSON bool, out io.Writer) error {
 	q := f.query()
 	if asJSON {
 		q.Set("json", "")

@@ -1,4 +1,9 @@
-package app
+// Package control is how the command line reaches a running server: a socket in
+// its data directory, which the user that the server runs as may use. One half of
+// each file is the server's, a part's Commands; the other what cmd/belfry calls,
+// which asks over the socket and writes the answer. New parts go into a file of
+// their own.
+package control
 
 import (
 	"context"
@@ -16,9 +21,9 @@ import (
 	"belfry/internal/meeting"
 )
 
-// controlSocket is where a running server hears from its command line. The user
-// that the server runs as may use it, and root.
-func controlSocket(dataDir string) string { return filepath.Join(dataDir, "control.sock") }
+// Socket is where the server of a data directory hears from its command line. The
+// user that the server runs as may use it, and root.
+func Socket(dataDir string) string { return filepath.Join(dataDir, "control.sock") }
 
 // maxSocketPath is what the path of a socket may have, in bytes, on the systems
 // that allow least.
@@ -27,7 +32,7 @@ const maxSocketPath = 103
 // reachSocket names the control socket so that the system takes it, also where
 // the data directory has a longer path. release is for when it is not used any more.
 func reachSocket(dataDir string) (name string, release func(), err error) {
-	name = controlSocket(dataDir)
+	name = Socket(dataDir)
 	if len(name) <= maxSocketPath {
 		return name, func() {}, nil
 	}
@@ -41,33 +46,31 @@ func reachSocket(dataDir string) (name string, release func(), err error) {
 	return fmt.Sprintf("/proc/self/fd/%d/%s", dir.Fd(), filepath.Base(name)), func() { _ = dir.Close() }, nil
 }
 
-// commands gives a part's commands to the mux of the control socket.
-type commands func(*http.ServeMux)
+// Commands gives a part's commands to the mux of the socket.
+type Commands func(*http.ServeMux)
 
-// startControl serves the command line. A server that cannot runs without.
-func (s *Server) startControl(parts ...commands) {
-	path := controlSocket(s.cfg.DataDir)
-	// The store's lock says that no other server uses the directory.
+// Serve answers the command line of a server whose data directory this is, until
+// stop is called. The caller holds the directory's lock: a socket that is there was
+// left by a server that is gone.
+func Serve(dataDir string, parts ...Commands) (stop func(context.Context) error, err error) {
+	path := Socket(dataDir)
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
-		s.logger.Warn("commands cannot reach this server", "error", err)
-		return
+		return nil, err
 	}
-	name, release, err := reachSocket(s.cfg.DataDir)
+	name, release, err := reachSocket(dataDir)
 	if err != nil {
-		s.logger.Warn("commands cannot reach this server", "error", err)
-		return
+		return nil, err
 	}
 	listener, err := net.Listen("unix", name)
 	if err != nil {
 		release()
-		s.logger.Warn("commands cannot reach this server", "error", err)
-		return
+		return nil, err
 	}
 	// Access keys are made here, and the directory may be one that others can look into.
 	if err := os.Chmod(path, 0o600); err != nil {
-		s.logger.Warn("commands cannot reach this server", "error", errors.Join(err, listener.Close()))
+		err = errors.Join(err, listener.Close())
 		release()
-		return
+		return nil, err
 	}
 	mux := http.NewServeMux()
 	for _, part := range parts {
@@ -81,7 +84,7 @@ func (s *Server) startControl(parts ...commands) {
 		defer release()            // the listener removes the socket by its name
 		_ = server.Serve(listener) // ends by Close alone
 	}()
-	s.started("control", func(ctx context.Context) error {
+	return func(ctx context.Context) error {
 		cancel()
 		ctx, stop := context.WithTimeout(ctx, 300*time.Millisecond)
 		defer stop()
@@ -91,7 +94,7 @@ func (s *Server) startControl(parts ...commands) {
 		}
 		<-done
 		return err
-	})
+	}, nil
 }
 
 // refuse answers a command with what is wrong.
