@@ -19,14 +19,14 @@ import (
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
-	"go.uber.org/goleak"
 
 	"belfry/internal/account"
 	"belfry/internal/meeting"
 	"belfry/internal/store/memory"
+	"belfry/test/kit"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { kit.Main(m) }
 
 var (
 	testKey  = account.Key{ID: "AKIDEXAMPLE", Secret: "wJalrXUtnFEMIexample", Account: "111122223333"}

@@ -17,6 +17,7 @@ import (
 	"belfry/internal/meeting"
 	"belfry/internal/sigv4"
 	"belfry/internal/store/memory"
+	"belfry/test/kit"
 )
 
 func TestAuthenticationComesFirst(t *testing.T) {
@@ -455,7 +456,7 @@ belfry_api_requests_total{api="unknown",operation="unknown",status="4xx"} 2
 
 // waitFor polls until ok: a request's line and count are written after its answer.
 func waitFor(ok func() bool) bool {
-	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(kit.Patience); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
 		if ok() {
 			return true
 		}

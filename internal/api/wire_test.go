@@ -20,6 +20,7 @@ import (
 
 	"belfry/internal/account"
 	"belfry/internal/meeting"
+	"belfry/test/kit"
 )
 
 // A request that is changed between its signing and its reading is refused,
@@ -305,9 +306,12 @@ func TestSlowBody(t *testing.T) {
 		}
 	}
 	for range 2 {
-		if a := s.do(request{method: "POST", path: "/meetings", body: `{"ClientRequestToken":"quick"}`}); a.status != 201 {
-			t.Errorf("a whole body answered %d %s", a.status, a.raw)
-		}
+		kit.EventuallyNone(t, func() string { // on a busy machine 50 ms are short for a whole body too
+			if a := s.do(request{method: "POST", path: "/meetings", body: `{"ClientRequestToken":"quick"}`}); a.status != 201 {
+				return fmt.Sprintf("a whole body answered %d %s", a.status, a.raw)
+			}
+			return ""
+		})
 	}
 }
 
@@ -333,9 +337,12 @@ func TestBodyTimeEndsWithTheBody(t *testing.T) {
 		o.BodyTime = 20 * time.Millisecond
 		o.Meetings = slow{o.Meetings, 5 * o.BodyTime}
 	})
-	if a := s.do(request{method: "POST", path: "/meetings", body: `{"ClientRequestToken":"room-42"}`}); a.status != 201 {
-		t.Errorf("answered %d %s", a.status, a.raw)
-	}
+	kit.EventuallyNone(t, func() string { // a busy machine may not read the body in its time
+		if a := s.do(request{method: "POST", path: "/meetings", body: `{"ClientRequestToken":"room-42"}`}); a.status != 201 {
+			return fmt.Sprintf("a meeting: answered %d %s", a.status, a.raw)
+		}
+		return ""
+	})
 }
 
 // The whole text of answers: members, their order, and where a null stands.

@@ -17,14 +17,14 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/chimesdkmeetings"
 	"github.com/coder/websocket"
-	"go.uber.org/goleak"
 
 	"belfry/internal/config"
 	"belfry/internal/meeting"
 	"belfry/internal/observe"
+	"belfry/test/kit"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { kit.Main(m) }
 
 // logged is a log that a test reads while the server writes.
 type logged struct {
@@ -161,7 +161,7 @@ func TestCloseTellsClients(t *testing.T) {
 		if code != 4503 {
 			t.Errorf("the socket was closed with %d, want 4503", code)
 		}
-	case <-time.After(30 * time.Second):
+	case <-time.After(kit.Patience):
 		t.Error("the client was not told")
 	}
 }

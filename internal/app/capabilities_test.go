@@ -1,11 +1,9 @@
 package app
 
 import (
-	"context"
 	"io"
 	"net/http"
 	"testing"
-	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/chimesdkmeetings"
@@ -13,6 +11,7 @@ import (
 
 	"belfry/internal/signaling/signalpb"
 	"belfry/internal/signaling/signaltest"
+	"belfry/test/kit"
 )
 
 // Somebody in a meeting loses what the API takes away, and regains it.
@@ -30,8 +29,7 @@ func TestCapabilitiesReachLiveClients(t *testing.T) {
 	}
 	annID := list.Attendees[0].AttendeeId
 
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
-	defer cancel()
+	ctx := kit.Within(t)
 	web := &http.Transport{}
 	defer web.CloseIdleConnections()
 	join := func(token string) (*signaltest.Client, *signaltest.Frame) {

@@ -3,7 +3,7 @@ package control
 import (
 	"testing"
 
-	"go.uber.org/goleak"
+	"belfry/test/kit"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { kit.Main(m) }

@@ -11,6 +11,7 @@ import (
 
 	"belfry/internal/meeting"
 	"belfry/internal/store/jetstream"
+	"belfry/test/kit"
 )
 
 // TestRaces has meetings made, joined, left, deleted and ended by themselves at
@@ -80,7 +81,7 @@ func TestRaces(t *testing.T) {
 		})
 	}
 	all.Wait()
-	for end := time.Now().Add(30 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+	kit.EventuallyNone(t, func() string {
 		n := 0
 		_ = store.View(ctx, func(r meeting.Reader) error {
 			for _, id := range r.MeetingIDs() {
@@ -90,13 +91,11 @@ func TestRaces(t *testing.T) {
 			}
 			return nil
 		})
-		if n == 0 {
-			break
+		if n > 0 {
+			return fmt.Sprintf("the end of %d meetings with nobody in them", n)
 		}
-		if time.Now().After(end) {
-			t.Fatalf("%d meetings with nobody in them do not end", n)
-		}
-	}
+		return ""
+	})
 	if err := k.Close(ctx); err != nil {
 		t.Error(err)
 	}

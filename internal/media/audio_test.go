@@ -376,6 +376,10 @@ func TestLevels(t *testing.T) {
 	defer r.mu.Unlock()
 	last := len(r.levels) - 1
 	for i, l := range r.levels[:last] {
+		// On a machine that stands still a falls silent for a moment.
+		if len(l) == 0 && len(r.levels[i+1]) > 0 {
+			continue
+		}
 		// The last reports before the end are of what came after the last packet.
 		if len(l) != 1 || l[0].AttendeeID != "a" || l[0].Volume != 23 && l[0].Volume != 127 {
 			t.Errorf("report %d is %v", i, l)

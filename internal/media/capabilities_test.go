@@ -163,11 +163,7 @@ func TestTheSoundOfContentIsContent(t *testing.T) {
 // inFeatures makes the room's meeting one with these features.
 func (r *room) inFeatures(f *meeting.Features) *room {
 	r.t.Helper()
-	conf, err := r.server.OpenConference(meeting.ConferenceSpec{MeetingID: "features", FirstID: firstID, Features: f}, r)
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	r.conf = conf
+	r.open(meeting.ConferenceSpec{MeetingID: "features", FirstID: firstID, Features: f}, r)
 	return r
 }
 

@@ -26,28 +26,20 @@ import (
 	pionrtp "github.com/pion/rtp"
 	pionsrtp "github.com/pion/srtp/v3"
 	"github.com/pion/stun/v4"
-	"go.uber.org/goleak"
 
 	"belfry/internal/meeting"
+	"belfry/test/kit"
 )
 
 func TestMain(m *testing.M) {
 	// They wait for clocks more than they work.
 	_ = flag.Set("test.parallel", "6")
-	goleak.VerifyTestMain(m)
+	kit.Main(m)
 }
 
-const patience = 20 * time.Second
+const patience = kit.Patience
 
-// eventually polls until ok says true.
-func eventually(t testing.TB, missing string, ok func() bool) {
-	t.Helper()
-	for end := time.Now().Add(patience); !ok(); time.Sleep(2 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("still missing after %v: %s", patience, missing)
-		}
-	}
-}
+var eventually = kit.Eventually
 
 // room is a server with one conference, and what the conference said.
 type room struct {
@@ -56,6 +48,8 @@ type room struct {
 	conf   meeting.Conference
 
 	mu      sync.Mutex
+	told    []meeting.VideoSource // what there was at the last SourcesChanged
+	codecs  []meeting.VideoCodec
 	changes int
 	levels  [][]meeting.AudioLevel
 	weak    [][]meeting.SignalStrength
@@ -78,16 +72,43 @@ func newRoom(t testing.TB, cfg Config) *room {
 		}
 	})
 	r := &room{t: t, server: s}
-	if r.conf, err = s.OpenConference(meeting.ConferenceSpec{MeetingID: "m", FirstID: firstID}, r); err != nil {
-		t.Fatal(err)
-	}
+	r.open(meeting.ConferenceSpec{MeetingID: "m", FirstID: firstID}, r)
 	return r
+}
+
+// open makes the room's conference another one, which tells its events to someone.
+func (r *room) open(spec meeting.ConferenceSpec, to meeting.ConferenceEvents) {
+	r.t.Helper()
+	conf, err := r.server.OpenConference(spec, to)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.conf = conf
 }
 
 func (r *room) SourcesChanged() {
 	r.mu.Lock()
+	conf := r.conf
+	r.mu.Unlock()
+	sources, codecs := conf.Sources(), conf.ReceiveCodecs()
+	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.told, r.codecs = sources, codecs
 	r.changes++
+}
+
+// isTold waits for a SourcesChanged at which this holds.
+func (r *room) isTold(what string, holds func(sources []meeting.VideoSource, codecs []meeting.VideoCodec) bool) {
+	r.t.Helper()
+	eventually(r.t, "SourcesChanged for "+what, func() bool { return r.tells(holds) })
+}
+
+func (r *room) tells(holds func([]meeting.VideoSource, []meeting.VideoCodec) bool) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.changes > 0 && holds(r.told, r.codecs)
 }
 
 func (r *room) Levels(talking []meeting.AudioLevel) {
@@ -100,12 +121,6 @@ func (r *room) SignalStrength(weak []meeting.SignalStrength) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.weak = append(r.weak, weak)
-}
-
-func (r *room) changed() int {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.changes
 }
 
 // source is the one source of an attendee; nil when there is none.
@@ -168,7 +183,8 @@ type client struct {
 	dtls   *dtls.Conn
 	pipe   net.Conn // the far end of what DTLS speaks over
 	bound  chan struct{}
-	over   chan struct{} // DTLS was closed by the server
+	checks chan [stun.TransactionIDSize]byte // answers to flush
+	over   chan struct{}                     // DTLS was closed by the server
 	lose   atomic.Pointer[func(*pionrtp.Packet) bool]
 	quit   sync.Once
 
@@ -204,7 +220,7 @@ func (r *room) enter(id string, spec ...func(*meeting.PeerSpec)) *client {
 		t: r.t, id: id, opus: 111, vp8: 96, h264: 108,
 		events:      &events{closed: make(chan string, 16)},
 		fingerprint: "sha-256 " + strings.Join(hex, ":"), cert: cert,
-		bound: make(chan struct{}), over: make(chan struct{}),
+		bound: make(chan struct{}), over: make(chan struct{}), checks: make(chan [stun.TransactionIDSize]byte, 64),
 		seqs: make(map[uint32]uint16),
 		rtp:  make(map[uint32][]*pionrtp.Packet), at: make(map[uint32][]time.Time),
 	}
@@ -288,22 +304,18 @@ func (c *client) tryConnect() error {
 			_, _ = c.socket.Write(buf[:n])
 		}
 	})
-	check, err := stun.Build(stun.TransactionID, stun.BindingRequest, stun.NewUsername(c.answer.ufrag+":8upu"),
-		stun.RawAttribute{Type: stun.AttrPriority, Value: []byte{110, 0, 1, 255}},
-		stun.RawAttribute{Type: stun.AttrICEControlling, Value: make([]byte, 8)},
-		stun.RawAttribute{Type: stun.AttrUseCandidate},
-		stun.NewShortTermIntegrity(c.answer.pwd), stun.Fingerprint)
+	check, err := c.check()
 	if err != nil {
 		return err
 	}
-	for try := 0; ; try++ {
+	for begun := time.Now(); ; {
 		if _, err := c.socket.Write(check.Raw); err != nil {
 			return err
 		}
 		select {
 		case <-c.bound:
 		case <-time.After(100 * time.Millisecond):
-			if try < 100 {
+			if time.Since(begun) < patience {
 				continue
 			}
 			return errors.New("no answer to a connectivity check")
@@ -361,6 +373,51 @@ func (c *client) tryConnect() error {
 	return nil
 }
 
+// check is a connectivity check.
+func (c *client) check() (*stun.Message, error) {
+	return stun.Build(stun.TransactionID, stun.BindingRequest, stun.NewUsername(c.answer.ufrag+":8upu"),
+		stun.RawAttribute{Type: stun.AttrPriority, Value: []byte{110, 0, 1, 255}},
+		stun.RawAttribute{Type: stun.AttrICEControlling, Value: make([]byte, 8)},
+		stun.RawAttribute{Type: stun.AttrUseCandidate},
+		stun.NewShortTermIntegrity(c.answer.pwd), stun.Fingerprint)
+}
+
+// flush returns when the server has handled all that the client had sent, and the
+// client all that the server had sent it: both sides keep the order, so an answer to
+// a check comes after what was under way.
+func (c *client) flush() {
+	c.t.Helper()
+	check, err := c.check()
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	again := time.NewTicker(500 * time.Millisecond)
+	defer again.Stop()
+	for begun := time.Now(); time.Since(begun) < patience; {
+		_, _ = c.socket.Write(check.Raw)
+	waiting:
+		for {
+			select {
+			case id := <-c.checks:
+				if id == check.TransactionID {
+					return
+				}
+			case <-again.C:
+				break waiting
+			}
+		}
+	}
+	c.t.Fatalf("%s: no answer to a check", c.id)
+}
+
+// settled returns when all that the sender had sent has come to the viewer, if it does.
+func settled(sender, viewer *client) {
+	sender.t.Helper()
+	sender.flush()
+	sender.flush() // what the first one came with has left the server
+	viewer.flush()
+}
+
 // leave goes without a word.
 func (c *client) leave() {
 	c.quit.Do(func() {
@@ -390,9 +447,16 @@ func (c *client) read() {
 		switch b := buf[:n]; {
 		case stun.IsMessage(b):
 			m := &stun.Message{Raw: b}
-			if m.Decode() == nil && m.Type == stun.BindingSuccess && !bound {
+			if m.Decode() != nil || m.Type != stun.BindingSuccess {
+				continue
+			}
+			if !bound {
 				bound = true
 				close(c.bound)
+			}
+			select {
+			case c.checks <- m.TransactionID:
+			default: // nobody asks
 			}
 		case b[0] >= 20 && b[0] <= 63:
 			_ = c.pipe.SetWriteDeadline(time.Now().Add(time.Second))

@@ -1,6 +1,7 @@
 package media
 
 import (
+	"fmt"
 	"net"
 	"net/netip"
 	"slices"
@@ -12,6 +13,7 @@ import (
 	"github.com/pion/rtcp"
 
 	"belfry/internal/meeting"
+	"belfry/test/kit"
 )
 
 // mediaClosed waits for the one MediaClosed.
@@ -60,23 +62,26 @@ func TestIdle(t *testing.T) {
 	r := newRoom(t, Config{IdleTimeout: 2 * time.Second})
 	never := r.enter("never")
 	never.negotiate()
-	a, b := r.join("a"), r.join("b")
-	b.talk(20, spoken("b"))
-	if last := a.peer.LastReceived(); last.IsZero() || time.Since(last) > patience {
-		t.Errorf("something came last at %v", last)
-	}
-	if reason := a.mediaClosed(); !strings.Contains(reason, "nothing was received") {
-		t.Errorf("the reason is %q", reason)
-	}
 	if reason := never.mediaClosed(); !strings.Contains(reason, "nothing was received") {
 		t.Errorf("the reason for one who never came is %q", reason)
 	}
-	// Whoever sends stays.
-	select {
-	case reason := <-b.events.closed:
-		t.Errorf("b was closed as well: %s", reason)
-	default:
+	// Whoever sends stays. On a machine that stands still for two seconds even b falls
+	// silent, but not again and again.
+	for try := range 10 {
+		b := r.join(fmt.Sprint("b", try))
+		b.talk(20, spoken("b"))
+		a := r.join(fmt.Sprint("a", try))
+		if last := a.peer.LastReceived(); last.IsZero() || time.Since(last) > patience {
+			t.Errorf("something came last at %v", last)
+		}
+		if reason := a.mediaClosed(); !strings.Contains(reason, "nothing was received") {
+			t.Errorf("the reason is %q", reason)
+		}
+		if len(b.events.closed) == 0 {
+			return
+		}
 	}
+	t.Error("who talks is closed as well, every time")
 }
 
 func TestWrongCertificate(t *testing.T) {
@@ -101,13 +106,12 @@ func TestPeerClose(t *testing.T) {
 	ssrc, _ := b.track(watches(t, b, a))
 	a.talk(20, spoken("a"))
 	hears(t, b, "a", true)
-	changes := r.changed()
 	a.peer.Close()
 	a.ended()
 	if got := r.conf.Sources(); len(got) != 0 {
 		t.Errorf("sources %v of one who has left", got)
 	}
-	eventually(t, "SourcesChanged", func() bool { return r.changed() > changes })
+	r.isTold("one who has left", func(sources []meeting.VideoSource, _ []meeting.VideoCodec) bool { return len(sources) == 0 })
 	hears(t, b, "a", false)
 	b.stops(ssrc)
 	// Everything after it is harmless.
@@ -157,11 +161,7 @@ func TestConferenceClose(t *testing.T) {
 		t.Errorf("%d conferences and %d peers are open, %d packets passed after %d", s.Conferences, s.Peers, s.Audio.Passed, passed)
 	}
 	// The meeting can be opened anew.
-	conf, err := r.server.OpenConference(meeting.ConferenceSpec{MeetingID: "m", FirstID: 1000}, r)
-	if err != nil {
-		t.Fatal(err)
-	}
-	r.conf = conf
+	r.open(meeting.ConferenceSpec{MeetingID: "m", FirstID: 1000}, r)
 	c := r.published("c")
 	if id := c.answer.Allocations[0].StreamID; id < 1000 {
 		t.Errorf("stream id %d", id)
@@ -170,7 +170,7 @@ func TestConferenceClose(t *testing.T) {
 
 func TestServerClose(t *testing.T) {
 	t.Parallel()
-	r := newRoom(t, Config{})
+	r := newRoom(t, Config{Listen: netip.AddrPortFrom(kit.Host(), 0).String()}) // whose port nobody else takes
 	a, b := r.join("a"), r.join("b")
 	unconnected := r.enter("c")
 	unconnected.negotiate()
@@ -284,11 +284,8 @@ func TestCallbacksMayCallDown(t *testing.T) {
 	t.Parallel()
 	r := newRoom(t, Config{})
 	c := &caller{calls: make(map[string]int)}
-	conf, err := r.server.OpenConference(meeting.ConferenceSpec{MeetingID: "n", FirstID: 1}, c)
-	if err != nil {
-		t.Fatal(err)
-	}
-	r.conf = conf
+	r.open(meeting.ConferenceSpec{MeetingID: "n", FirstID: 1}, c)
+	conf := r.conf
 	a := r.enter("a")
 	a.peer.Close() // the client speaks for the one that joins here
 	peer, err := conf.Join(meeting.PeerSpec{AttendeeID: "a", Capabilities: everything}, c)
@@ -344,15 +341,24 @@ func TestSignalStrength(t *testing.T) {
 			return len(r.weak) > 0 && slices.Equal(r.weak[len(r.weak)-1], want)
 		}
 	}
+	// had is whether a report has had it: the next one may come before anybody looks,
+	// and on a machine that stands still everybody is weak for a moment.
+	had := func(want meeting.SignalStrength) func() bool {
+		return func() bool {
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			return slices.ContainsFunc(r.weak, func(report []meeting.SignalStrength) bool { return slices.Contains(report, want) })
+		}
+	}
 	stop()
-	eventually(t, "b to be weak", last(meeting.SignalStrength{AttendeeID: "b", Strength: strengthWeak}))
-	eventually(t, "b to be gone", last(meeting.SignalStrength{AttendeeID: "b", Strength: strengthNone}))
+	eventually(t, "b to be weak", had(meeting.SignalStrength{AttendeeID: "b", Strength: strengthWeak}))
+	eventually(t, "b alone to be gone", last(meeting.SignalStrength{AttendeeID: "b", Strength: strengthNone}))
 	stop = b.talk(90, spoken("b"))
 	eventually(t, "b to be back", last())
 	for range 4 {
 		a.feedback(&rtcp.ReceiverReport{SSRC: 1, Reports: []rtcp.ReceptionReport{{SSRC: a.audio(), FractionLost: 200}}})
 	}
-	eventually(t, "a to be weak", last(meeting.SignalStrength{AttendeeID: "a", Strength: strengthWeak}))
+	eventually(t, "a alone to be weak", last(meeting.SignalStrength{AttendeeID: "a", Strength: strengthWeak}))
 	a.peer.Close()
 	eventually(t, "nobody to be weak", last())
 	stop()

@@ -3,6 +3,7 @@ package media
 import (
 	"bytes"
 	"encoding/binary"
+	"fmt"
 	"slices"
 	"strconv"
 	"testing"
@@ -126,18 +127,17 @@ func TestVideo(t *testing.T) {
 	})
 
 	// Camera off.
-	changes := r.changed()
 	a.sections[1].direction, a.sendVideo = "inactive", nil
 	a.negotiate()
 	if got := r.conf.Sources(); len(got) != 0 {
 		t.Errorf("sources %v after the camera was turned off", got)
 	}
-	eventually(t, "SourcesChanged", func() bool { return r.changed() > changes })
+	r.isTold("the camera that is off", func(sources []meeting.VideoSource, _ []meeting.VideoCodec) bool { return len(sources) == 0 })
 	if got := a.answer.sections[1].direction; got != "inactive" {
 		t.Errorf("the camera that is off is answered %s", got)
 	}
 	a.film(true)
-	b.stops(ssrc)
+	settled(a, b)
 	if n := b.count(ssrc); n != len(sent) {
 		t.Errorf("b has %d packets, not %d", n, len(sent))
 	}
@@ -195,7 +195,7 @@ func TestKeyFrameRequestOfViewer(t *testing.T) {
 	eventually(t, "b's FIR at a", func() bool { return a.keyFrameRequests() > asked })
 }
 
-// flows films until it is seen; unseen films for a while and wants nothing there.
+// flows films until it is seen; unseen films and wants nothing there.
 func flows(t *testing.T, sender, viewer *client, ssrc uint32) {
 	t.Helper()
 	n := viewer.count(ssrc)
@@ -208,12 +208,12 @@ func flows(t *testing.T, sender, viewer *client, ssrc uint32) {
 
 func unseen(t *testing.T, sender, viewer *client, ssrc uint32) {
 	t.Helper()
-	viewer.stops(ssrc)
+	settled(sender, viewer)
 	n := viewer.count(ssrc)
 	for range 10 {
 		sender.film(true)
-		time.Sleep(10 * time.Millisecond)
 	}
+	settled(sender, viewer)
 	if more := viewer.count(ssrc) - n; more > 0 {
 		t.Fatalf("%d of %s's pictures came to %s", more, sender.id, viewer.id)
 	}
@@ -439,10 +439,19 @@ func TestStalledSource(t *testing.T) {
 	t.Parallel()
 	r := newRoom(t, Config{})
 	a := r.published("a")
-	changes := r.changed()
-	eventually(t, "the source to stall", func() bool { s := r.source("a"); return s != nil && s.Stalled && r.changed() > changes })
-	a.film(false)
-	eventually(t, "the source to go on", func() bool { return !r.source("a").Stalled })
+	stalled := func(want bool) func([]meeting.VideoSource, []meeting.VideoCodec) bool {
+		return func(sources []meeting.VideoSource, _ []meeting.VideoCodec) bool {
+			return len(sources) == 1 && sources[0].Stalled == want
+		}
+	}
+	r.isTold("a source that stalled", stalled(true))
+	if s := r.source("a"); s == nil || !s.Stalled {
+		t.Errorf("the source is %+v", s)
+	}
+	eventually(t, "SourcesChanged for a source that goes on", func() bool {
+		a.film(false) // once may be long ago when somebody looks
+		return r.tells(stalled(false))
+	})
 }
 
 func TestReceiveCodecs(t *testing.T) {
@@ -460,14 +469,18 @@ func TestReceiveCodecs(t *testing.T) {
 	both := []meeting.VideoCodec{meeting.CodecVP8, meeting.CodecH264CBP}
 	a := r.join("a")
 	want(both...)
-	eventually(t, "SourcesChanged for a's codecs", func() bool { return r.changed() == 1 })
+	told := func(codecs ...meeting.VideoCodec) {
+		t.Helper()
+		r.isTold(fmt.Sprintf("codecs %v", codecs), func(_ []meeting.VideoSource, got []meeting.VideoCodec) bool { return slices.Equal(got, codecs) })
+	}
+	told(both...)
 	b := r.enter("b")
 	want(both...)
 	b.sections[1].codecs = []string{"VP9", "VP8"}
 	b.negotiate()
 	b.connect()
 	want(meeting.CodecVP8)
-	eventually(t, "SourcesChanged for b's codecs", func() bool { return r.changed() == 2 })
+	told(meeting.CodecVP8)
 	// A share receives nothing and has no say; nor has one without video sections.
 	share := r.enter("a" + meeting.ContentSuffix)
 	share.sections[1].codecs = []string{"H264"}
@@ -478,7 +491,7 @@ func TestReceiveCodecs(t *testing.T) {
 	want(meeting.CodecVP8)
 	b.peer.Close()
 	want(both...)
-	eventually(t, "SourcesChanged after b left", func() bool { return r.changed() == 3 })
+	told(both...)
 	a.peer.Close()
 	audio.peer.Close()
 	want()
@@ -542,14 +555,14 @@ func TestSimulcast(t *testing.T) {
 	contiguous(t, b.got(ssrc))
 	// Who has paused a tile does not get it back with another layer of it.
 	b.peer.Pause([]uint32{low.StreamID})
-	b.stops(ssrc)
 	b.peer.Switch(s.mid, high.StreamID)
+	settled(a, b)
 	n := b.count(ssrc)
 	for range 20 {
 		send("low", true)
 		send("hi", true)
-		time.Sleep(5 * time.Millisecond)
 	}
+	settled(a, b)
 	if more := b.count(ssrc) - n; more > 0 {
 		t.Errorf("%d pictures came while it was paused", more)
 	}

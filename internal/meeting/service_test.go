@@ -12,12 +12,12 @@ import (
 
 	"belfry/internal/meeting"
 	"belfry/internal/store/memory"
+	"belfry/test/kit"
 
 	"github.com/google/go-cmp/cmp"
-	"go.uber.org/goleak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { kit.Main(m) }
 
 const (
 	account = "123456789012"

@@ -13,10 +13,10 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"go.uber.org/goleak"
 
 	"belfry/internal/meeting"
 	"belfry/internal/store/memory"
+	"belfry/test/kit"
 )
 
 func TestMain(m *testing.M) {
@@ -24,7 +24,7 @@ func TestMain(m *testing.M) {
 		double()
 		return
 	}
-	goleak.VerifyTestMain(m)
+	kit.Main(m)
 }
 
 const (

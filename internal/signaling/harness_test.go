@@ -14,16 +14,16 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"go.uber.org/goleak"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/testing/protocmp"
 
 	"belfry/internal/meeting"
 	"belfry/internal/signaling/signalpb"
 	"belfry/internal/signaling/signaltest"
+	"belfry/test/kit"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { kit.Main(m) }
 
 const (
 	meetingID = "11111111-2222-3333-4444-555555552713"

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -16,28 +17,20 @@ import (
 	"github.com/coder/websocket"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
-	"go.uber.org/goleak"
 
 	"belfry/internal/meeting"
 	"belfry/internal/store/memory"
+	"belfry/test/kit"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { kit.Main(m) }
 
 const (
 	account  = "123456789012"
-	patience = 20 * time.Second
+	patience = kit.Patience
 )
 
-// eventually polls until ok says true.
-func eventually(t *testing.T, missing string, ok func() bool) {
-	t.Helper()
-	for end := time.Now().Add(patience); !ok(); time.Sleep(2 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("still missing after %v: %s", patience, missing)
-		}
-	}
-}
+var eventually = kit.Eventually
 
 // engine is a small engine, on a port that it keeps while it is away.
 type engine struct {
@@ -69,7 +62,7 @@ func newEngine(t *testing.T) *engine {
 func (e *engine) up() {
 	addr := e.addr
 	if addr == "" {
-		addr = "127.0.0.1:0"
+		addr = netip.AddrPortFrom(kit.Host(), 0).String() // nobody else takes its port while it is away
 	}
 	l, err := net.Listen("tcp", addr)
 	if err != nil {
@@ -392,9 +385,7 @@ func TestAnotherStartReplacesTheConfiguration(t *testing.T) {
 	if got := w.events()[1].Transcription.Configuration; !strings.Contains(got, "fr-FR") {
 		t.Errorf("configuration %s", got)
 	}
-	if n := testutil.ToFloat64(w.t9r.metrics.sessions); n != 1 {
-		t.Errorf("%v connections", n)
-	}
+	eventually(t, "one connection alone", func() bool { return testutil.ToFloat64(w.t9r.metrics.sessions) == 1 })
 }
 
 func TestEngineThatGoesAway(t *testing.T) {

@@ -10,16 +10,11 @@ import (
 	"time"
 
 	"github.com/pion/stun/v4"
+
+	"belfry/test/kit"
 )
 
-func eventually(t *testing.T, missing string, ok func() bool) {
-	t.Helper()
-	for end := time.Now().Add(10 * time.Second); !ok(); time.Sleep(2 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("still missing: %s", missing)
-		}
-	}
-}
+var eventually = kit.Eventually
 
 // A connection that says nothing, or half of something, ends with the server.
 func TestCloseEndsHalfOpenConnections(t *testing.T) {
@@ -41,7 +36,7 @@ func TestCloseEndsHalfOpenConnections(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, conn := range conns {
-		_ = conn.SetReadDeadline(time.Now().Add(10 * time.Second))
+		_ = conn.SetReadDeadline(time.Now().Add(kit.Patience))
 		if _, err := conn.Read(make([]byte, 1)); errors.Is(err, errTimeout(err)) {
 			t.Errorf("a connection outlives the server: %v", err)
 		}
@@ -160,5 +155,5 @@ func TestRefusalsAreCounted(t *testing.T) {
 	if _, err := client(t, s, "udp", c.Username, "wrong"); err == nil {
 		t.Fatal("a relay for a wrong password")
 	}
-	eventually(t, "a refusal for the wrong password", func() bool { return s.Stats.Refused.Load() == 4 })
+	eventually(t, "a refusal for the wrong password", func() bool { return s.Stats.Refused.Load() >= 4 }) // it may have asked again
 }

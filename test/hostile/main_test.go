@@ -6,7 +6,6 @@ package hostile
 
 import (
 	"bufio"
-	"context"
 	"crypto/rand"
 	"io"
 	"net/http"
@@ -21,33 +20,22 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/chimesdkmeetings"
 	"github.com/aws/aws-sdk-go-v2/service/chimesdkmeetings/types"
-	"go.uber.org/goleak"
 
 	"belfry/internal/app"
 	"belfry/internal/config"
 	"belfry/internal/meeting"
 	"belfry/internal/observe"
+	"belfry/test/kit"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { kit.Main(m) }
 
-const patience = 30 * time.Second
+const patience = kit.Patience
 
-// eventually polls until ok says true.
-func eventually(t testing.TB, missing string, ok func() bool) {
-	t.Helper()
-	for end := time.Now().Add(patience); !ok(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("still missing after %v: %s", patience, missing)
-		}
-	}
-}
-
-func within(t testing.TB) context.Context {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	t.Cleanup(cancel)
-	return ctx
-}
+var (
+	eventually = kit.Eventually
+	within     = kit.Within
+)
 
 // world is a server, a meeting in it and the two who talk there.
 type world struct {

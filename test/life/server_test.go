@@ -26,12 +26,12 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	meetings "github.com/aws/aws-sdk-go-v2/service/chimesdkmeetings"
 	"github.com/aws/aws-sdk-go-v2/service/chimesdkmeetings/types"
-	"go.uber.org/goleak"
 
 	"belfry/internal/app"
 	"belfry/internal/config"
 	"belfry/internal/meeting"
 	"belfry/internal/observe"
+	"belfry/test/kit"
 )
 
 // dirVariable holds the data directory of a process that is the server.
@@ -39,7 +39,7 @@ const dirVariable = "BELFRY_LIFE_DIR"
 
 func TestMain(m *testing.M) {
 	if os.Getenv(dirVariable) == "" {
-		goleak.VerifyTestMain(m)
+		kit.Main(m)
 	}
 	if err := serve(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -77,23 +77,12 @@ func settings(dir, webhook string) config.Config {
 	return cfg
 }
 
-const patience = 60 * time.Second
+const patience = kit.Patience
 
-// eventually polls until ok says true.
-func eventually(t testing.TB, missing string, ok func() bool) {
-	t.Helper()
-	for end := time.Now().Add(patience); !ok(); time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("still missing after %v: %s", patience, missing)
-		}
-	}
-}
-
-func within(t testing.TB) context.Context {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	t.Cleanup(cancel)
-	return ctx
-}
+var (
+	eventually = kit.Eventually
+	within     = kit.Within
+)
 
 // inProcess starts a server here.
 func inProcess(t testing.TB, webhook string, change func(*config.Config)) *meetings.Client {

@@ -8,26 +8,18 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"belfry/internal/bench/check"
 	"belfry/internal/media/rtp"
 	"belfry/internal/media/transport"
 	"belfry/internal/media/udp"
+	"belfry/test/kit"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { kit.Main(m) }
 
-const patience = 60 * time.Second
+const patience = kit.Patience
 
-func eventually(t *testing.T, missing string, ok func() bool) {
-	t.Helper()
-	for end := time.Now().Add(patience); !ok(); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("still missing after %v: %s", patience, missing)
-		}
-	}
-}
+var eventually = kit.Eventually
 
 // forwarder is a server that sends what one Client sends to another, with faults.
 type forwarder struct {

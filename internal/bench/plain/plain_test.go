@@ -26,7 +26,7 @@ func TestForwards(t *testing.T) {
 	defer s.Close()
 	h := httptest.NewServer(s)
 	defer h.Close()
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	defer cancel()
 	row, err := bench.Run(ctx, "plain", bench.UsePlain(h.URL, 0), bench.Load{Meetings: 1, Publishers: 2, Viewers: 1, Mutual: true, VideoRate: 300_000, Time: time.Second})
 	if err != nil {

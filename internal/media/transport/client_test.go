@@ -18,20 +18,20 @@ import (
 	"github.com/pion/dtls/v3"
 	pionsrtp "github.com/pion/srtp/v3"
 	"github.com/pion/stun/v4"
-	"go.uber.org/goleak"
 
 	"belfry/internal/media/pipe"
 	"belfry/internal/media/rtp"
 	"belfry/internal/media/srtp"
 	"belfry/internal/media/udp"
+	"belfry/test/kit"
 )
 
 func TestMain(m *testing.M) {
 	started = started.Add(-time.Hour) // a process as old as it mostly is
-	goleak.VerifyTestMain(m)
+	kit.Main(m)
 }
 
-const patience = 30 * time.Second
+const patience = kit.Patience
 
 // sink is an address where nobody listens to what comes.
 func sink(t testing.TB) netip.AddrPort {
@@ -44,25 +44,11 @@ func sink(t testing.TB) netip.AddrPort {
 	return s.LocalAddr().(*net.UDPAddr).AddrPort()
 }
 
-// eventually polls until ok says true.
-func eventually(t testing.TB, missing string, ok func() bool) {
-	t.Helper()
-	for end := time.Now().Add(patience); !ok(); time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("still missing after %v: %s", patience, missing)
-		}
-	}
-}
+var eventually = kit.Eventually
 
 func await[T any](t testing.TB, ch <-chan T, missing string) T {
 	t.Helper()
-	select {
-	case v := <-ch:
-		return v
-	case <-time.After(patience):
-		t.Fatalf("still missing after %v: %s", patience, missing)
-		panic("not reached")
-	}
+	return kit.Await(t, ch, missing)
 }
 
 func newMux(t testing.TB, cfg Config) *Mux {
@@ -160,6 +146,8 @@ type client struct {
 	profiles []dtls.SRTPProtectionProfile
 	lose     atomic.Pointer[func(b []byte, sent bool) bool] // DTLS datagrams to lose
 
+	asked map[[stun.TransactionIDSize]byte]bool // checks that were sent, maybe several times
+
 	socket  atomic.Pointer[net.UDPConn]
 	readers sync.WaitGroup
 	stun    chan *stun.Message
@@ -205,6 +193,7 @@ func newStranger(t testing.TB, m *Mux, c *Conn) *client {
 		stun:     make(chan *stun.Message, 1024),
 		media:    make(chan []byte, 4096),
 		dtlsDone: make(chan error, 1),
+		asked:    make(map[[stun.TransactionIDSize]byte]bool),
 	}
 	if c != nil {
 		cl.remote = c.Local()
@@ -309,7 +298,8 @@ func (cl *client) check(more ...stun.Setter) *stun.Message {
 
 func (cl *client) ask(req *stun.Message) *stun.Message {
 	cl.t.Helper()
-	for range 20 {
+	cl.asked[req.TransactionID] = true
+	for begun := time.Now(); time.Since(begun) < patience; {
 		cl.write(req.Raw)
 		again := time.After(500 * time.Millisecond)
 	waiting:
@@ -461,12 +451,13 @@ func (cl *client) exchange(c *Conn, r *recorder, seq uint16) {
 
 func (cl *client) roundTrip(kind string, server <-chan []byte, out func(attempt int) (plain, sealed []byte), open func([]byte) ([]byte, error)) {
 	cl.t.Helper()
-	for attempt := range 9 {
+	begun := time.Now()
+	for attempt := 0; time.Since(begun) < patience; attempt++ {
 		plain, sealed := out(attempt)
 		cl.write(sealed)
-		patience := 20 * time.Millisecond << attempt
-		if within(patience, server, func(b []byte) bool { return bytes.Equal(b, plain) }) &&
-			within(patience, cl.media, func(b []byte) bool {
+		wait := 20 * time.Millisecond << min(attempt, 7)
+		if within(wait, server, func(b []byte) bool { return bytes.Equal(b, plain) }) &&
+			within(wait, cl.media, func(b []byte) bool {
 				got, err := open(b)
 				return err == nil && bytes.Equal(got, plain)
 			}) {
@@ -489,6 +480,16 @@ func within(d time.Duration, ch <-chan []byte, wanted func([]byte) bool) bool {
 			return false
 		}
 	}
+}
+
+// awaitKeys waits until the Conn opens what comes, of which nothing was sent yet.
+func awaitKeys(t testing.TB, c *Conn) {
+	t.Helper()
+	eventually(t, "the keys in", func() bool {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return c.in != nil
+	})
 }
 
 // hand gives a datagram to the Mux as if a read had brought it, since the network

@@ -265,6 +265,16 @@ func TestLastReceived(t *testing.T) {
 	forged := cl.sealRTCP(report)
 	forged[8] ^= 1
 	st := m.Stats()
+	// What was on its way before, a repeated flight of the handshake or packet, is a
+	// sign of life of its own, and has an end.
+	noSign := func(name string, b []byte) {
+		t.Helper()
+		eventually(t, name+" to be no sign of life", func() bool {
+			c.received.Store(1)
+			cl.hand(m, b)
+			return c.received.Load() == 1
+		})
+	}
 	for _, tt := range []struct {
 		name   string
 		send   []byte
@@ -280,20 +290,21 @@ func TestLastReceived(t *testing.T) {
 		{"a DTLS record that does not decrypt", append([]byte{23, 0xFE, 0xFD, 0, 1, 0, 0, 0, 0, 0, 9, 0, 20}, make([]byte, 20)...),
 			false, nil},
 	} {
-		c.received.Store(1)
 		if tt.seen == nil {
-			if cl.hand(m, tt.send); c.received.Load() != 1 {
-				t.Errorf("%s counts as a sign of life", tt.name)
-			}
+			noSign(tt.name, tt.send)
 			continue
 		}
 		before := tt.seen()
-		cl.hand(m, tt.send)
-		if got := tt.seen(); got != before+1 {
-			t.Errorf("%s is counted %d times", tt.name, got-before)
+		if tt.counts {
+			c.received.Store(1)
+			if cl.hand(m, tt.send); c.received.Load() == 1 {
+				t.Errorf("%s is no sign of life", tt.name)
+			}
+		} else {
+			noSign(tt.name, tt.send)
 		}
-		if (c.received.Load() > 1) != tt.counts {
-			t.Errorf("%s as a sign of life: %v", tt.name, !tt.counts)
+		if tt.seen() == before {
+			t.Errorf("%s is not counted", tt.name)
 		}
 	}
 }
@@ -403,7 +414,7 @@ func TestFlood(t *testing.T) {
 	hello := append([]byte{22, 0xFE, 0xFD, 0, 0, 0, 0, 0, 0, 0, 0, 0, 40, 1, 0, 0, 28, 0, 0, 0, 0, 0, 0, 0, 28}, make([]byte, 28)...)
 	cl.remote.Ufrag = "nobody"
 	l := newLoop(m, m.port.Sockets[0])
-	goroutines := runtime.NumGoroutine()
+	goroutines, begun := runtime.NumGoroutine(), time.Now()
 	const n = 2000
 	packets := make([]udp.Packet, 2)
 	check := cl.request("whatever it is, it is wrong")
@@ -418,7 +429,8 @@ func TestFlood(t *testing.T) {
 	if st.DroppedStrange.Load() != n || st.ChecksUnknown.Load() != n {
 		t.Errorf("%d handshakes and %d checks were dropped, not %d", st.DroppedStrange.Load(), st.ChecksUnknown.Load(), n)
 	}
-	if limited := st.ErrorsLimited.Load(); limited == 0 || limited < n-errorBurst-10*errorRate {
+	may := errorBurst + errorRate*(1+uint64(time.Since(begun)/time.Second))
+	if limited := st.ErrorsLimited.Load(); limited+may < n || limited == 0 && may < n {
 		t.Errorf("only %d of %d errors were left unsent", limited, n)
 	}
 	if got := runtime.NumGoroutine(); got > goroutines+2 {
@@ -457,10 +469,7 @@ func TestRuns(t *testing.T) {
 		c, r := open(t, m)
 		cl := newClient(t, m, c, SetupActive)
 		cl.connect(r)
-		cl.exchange(c, r, 1)
-		for len(r.runs) > 0 {
-			<-r.runs
-		}
+		awaitKeys(t, c)
 		handlers, clients = append(handlers, r), append(clients, cl)
 	}
 	for seq := range each {
@@ -652,11 +661,7 @@ func TestNoAllocations(t *testing.T) {
 				t.Fatal(err)
 			}
 			await(t, h.up, "Connected")
-			eventually(t, "the keys in", func() bool {
-				c.mu.Lock()
-				defer c.mu.Unlock()
-				return c.in != nil
-			})
+			awaitKeys(t, c)
 			cl.remote.Ufrag = "nobody"
 			wrongName := cl.request(cl.remote.Pwd)
 			cl.remote.Ufrag = c.Local().Ufrag

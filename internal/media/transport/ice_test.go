@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"net/netip"
 	"testing"
+	"time"
 
 	"github.com/pion/stun/v4"
 )
@@ -147,8 +148,10 @@ func TestCheckRefused(t *testing.T) {
 		t.Error("a refused check selects a path")
 	}
 	cl.nominate() // and a right one is answered, so the Conn is unharmed
-	if len(cl.stun) > 0 {
-		t.Errorf("an unexpected answer: %v", <-cl.stun)
+	for len(cl.stun) > 0 {
+		if m := <-cl.stun; !cl.asked[m.TransactionID] { // else it was sent twice, on a machine held up
+			t.Errorf("an unexpected answer: %v", m)
+		}
 	}
 }
 
@@ -170,6 +173,7 @@ func TestAddressChange(t *testing.T) {
 			t.Fatal("a strange packet is not counted")
 		}
 		// A check without nomination opens the way in, not the way out.
+		c.path.Load().heard.Store(Now() + int64(time.Hour)) // however long this takes, the old one is not silent
 		if got := cl.check(controlling); got.Type != stun.BindingSuccess {
 			t.Fatalf("the check is answered by %v", got)
 		}
@@ -210,20 +214,22 @@ func TestAddressChangeUnnominated(t *testing.T) {
 	cl.exchange(c, r, 1)
 	old := cl.addr()
 	cl.move()
+	c.path.Load().heard.Store(Now() + int64(time.Hour))
 	cl.check(controlling)
 	if c.RemoteAddr() != old {
 		t.Fatal("moved while the old address was alive")
 	}
-	c.path.Load().heard.Add(-int64(pathSilence))
+	c.path.Load().heard.Store(Now() - int64(pathSilence))
 	cl.hand(m, cl.sealRTP(rtpPacket(42, 50, "by the new way")))
 	await(t, r.rtp, "a packet by the new way")
 	if c.RemoteAddr() != old {
 		t.Fatal("moved by media")
 	}
-	cl.check(controlling)
-	if c.RemoteAddr() != cl.addr() {
-		t.Fatal("did not follow")
-	}
+	eventually(t, "the Conn to follow", func() bool {
+		c.path.Load().heard.Store(Now() - int64(pathSilence))
+		cl.check(controlling)
+		return c.RemoteAddr() == cl.addr()
+	})
 	cl.exchange(c, r, 2)
 	// What comes from the path in use keeps it in use.
 	stale := Now() - int64(pathSilence)
@@ -252,6 +258,7 @@ func TestAddressTaken(t *testing.T) {
 		t.Fatal(err)
 	}
 	other := &client{t: t, local: cl.local, remote: b.Local()}
+	a.received.Store(Now() + int64(time.Hour)) // however long this takes, it is not silent
 	cl.hand(m, other.request(other.remote.Pwd, controlling, useCandidate).Raw)
 	if got := m.Stats().ChecksTaken.Load(); got != 1 {
 		t.Errorf("the refusal is counted %d times", got)
@@ -260,10 +267,10 @@ func TestAddressTaken(t *testing.T) {
 		t.Fatal("an address in use was taken")
 	}
 	cl.exchange(a, ra, 1)
-	a.received.Add(-int64(takeoverAfter))
-	if got := cl.ask(other.request(other.remote.Pwd, controlling, useCandidate)); got.Type != stun.BindingSuccess {
-		t.Fatalf("answered by %v", got)
-	}
+	eventually(t, "an address that fell silent to be taken", func() bool {
+		a.received.Store(Now() - int64(takeoverAfter)) // again: something may have been on its way
+		return cl.ask(other.request(other.remote.Pwd, controlling, useCandidate)).Type == stun.BindingSuccess
+	})
 	if b.RemoteAddr() != cl.addr() || m.connAt(cl.addr()) != b {
 		t.Error("an address that fell silent was not taken")
 	}

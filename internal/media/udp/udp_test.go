@@ -10,10 +10,10 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
+	"belfry/test/kit"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { kit.Main(m) }
 
 func listen(t testing.TB, addr string, sockets int) *Port {
 	t.Helper()
@@ -41,7 +41,7 @@ func peer(t testing.TB, network, addr string) (*net.UDPConn, netip.AddrPort) {
 
 func receive(t testing.TB, c *net.UDPConn) []byte {
 	t.Helper()
-	if err := c.SetReadDeadline(time.Now().Add(30 * time.Second)); err != nil {
+	if err := c.SetReadDeadline(time.Now().Add(kit.Patience)); err != nil {
 		t.Fatal(err)
 	}
 	buf := make([]byte, 4096)
@@ -318,7 +318,7 @@ func TestSockets(t *testing.T) {
 		}
 	}
 	heard := map[uint32]bool{}
-	timeout := time.After(30 * time.Second)
+	timeout := time.After(kit.Patience)
 	for len(heard) < clients {
 		select {
 		case g := <-ch:

@@ -136,14 +136,14 @@ func (c *Client) Send(f *Frame) error {
 
 // SendRaw sends one binary message as it is.
 func (c *Client) SendRaw(data []byte) error {
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	return c.conn.Write(ctx, websocket.MessageBinary, data)
 }
 
 // SendText sends one text message, which the protocol does not have.
 func (c *Client) SendText(text string) error {
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	return c.conn.Write(ctx, websocket.MessageText, []byte(text))
 }

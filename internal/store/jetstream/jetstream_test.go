@@ -12,11 +12,10 @@ import (
 
 	"belfry/internal/meeting"
 	"belfry/internal/store/storetest"
-
-	"go.uber.org/goleak"
+	"belfry/test/kit"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { kit.Main(m) }
 
 // testLog shows what a store says when its test fails.
 type testLog struct{ t testing.TB }
@@ -110,21 +109,7 @@ func expect(t testing.TB, s meeting.Store, name, want string) {
 	}
 }
 
-// eventually polls until check answers "", which else says what is missing.
-func eventually(t testing.TB, check func() (missing string)) {
-	t.Helper()
-	deadline := time.Now().Add(60 * time.Second)
-	for {
-		missing := check()
-		if missing == "" {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("waited in vain: %s", missing)
-		}
-		time.Sleep(2 * time.Millisecond)
-	}
-}
+var eventually = kit.EventuallyNone
 
 func newMeeting(n int) *meeting.Meeting {
 	return &meeting.Meeting{
@@ -178,9 +163,10 @@ func TestBatchIsOneMessage(t *testing.T) {
 // TestReadsWithoutEngine takes the engine away: reading goes on, and writing
 // says within its time that it cannot.
 func TestReadsWithoutEngine(t *testing.T) {
-	s := open(t, Config{Dir: t.TempDir(), CommitTimeout: 200 * time.Millisecond})
+	s := open(t, Config{Dir: t.TempDir()})
 	put(t, s, "key", "value")
 	s.engine.server.Shutdown()
+	s.cfg.CommitTimeout = 200 * time.Millisecond
 	expect(t, s, "key", "value")
 	if err := tryPut(s, "key", "other"); meeting.CodeOf(err) != meeting.CodeUnavailable {
 		t.Errorf("an update without an engine: %v, want CodeUnavailable", err)

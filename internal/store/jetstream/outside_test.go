@@ -10,6 +10,7 @@ import (
 
 	"belfry/internal/meeting"
 	"belfry/internal/store/storetest"
+	"belfry/test/kit"
 
 	"github.com/nats-io/nats-server/v2/server"
 )
@@ -22,7 +23,7 @@ func outside(t testing.TB, dir string, port int, payload int32) (*server.Server,
 		port = server.RANDOM_PORT
 	}
 	srv, err := server.NewServer(&server.Options{
-		Host: "127.0.0.1", Port: port, JetStream: true, StoreDir: dir, SyncAlways: true,
+		Host: kit.Host().String(), Port: port, JetStream: true, StoreDir: dir, SyncAlways: true,
 		MaxPayload: payload, NoSigs: true, NoLog: true,
 	})
 	if err != nil {
@@ -30,7 +31,7 @@ func outside(t testing.TB, dir string, port int, payload int32) (*server.Server,
 	}
 	srv.Start()
 	t.Cleanup(func() { srv.Shutdown(); srv.WaitForShutdown() })
-	if !srv.ReadyForConnections(10 * time.Second) {
+	if !srv.ReadyForConnections(kit.Patience) {
 		t.Fatal("the NATS server did not start")
 	}
 	return srv, srv.ClientURL()
@@ -122,7 +123,7 @@ func seeEachOther(t *testing.T, a, b *Store) {
 			if got != m.ID {
 				t.Errorf("the other node was told of %s, want %s", got, m.ID)
 			}
-		case <-time.After(30 * time.Second):
+		case <-time.After(kit.Patience):
 			t.Fatal("the other node was not told")
 		}
 		stop()

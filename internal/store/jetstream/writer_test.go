@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"belfry/internal/meeting"
+	"belfry/test/kit"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -106,17 +107,19 @@ func TestLostMessages(t *testing.T) {
 // TestUnknownOutcome loses every message: the caller is told that it is not
 // known whether the change was made, and the store goes on.
 func TestUnknownOutcome(t *testing.T) {
-	s := open(t, Config{Dir: t.TempDir(), CommitTimeout: 50 * time.Millisecond})
+	s := open(t, Config{Dir: t.TempDir()})
 	link := &lossy{JetStream: s.js}
 	for range 1000 {
 		link.next = append(link.next, lost)
 	}
 	s.js = link
+	patient := s.cfg.CommitTimeout
+	s.cfg.CommitTimeout = 50 * time.Millisecond
 	err := tryPut(s, "key", "lost")
 	if meeting.CodeOf(err) != meeting.CodeUnavailable || !strings.Contains(err.Error(), "could not confirm") || !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("update: %v", err)
 	}
-	link.next = nil
+	link.next, s.cfg.CommitTimeout = nil, patient
 	put(t, s, "key", "found")
 	expect(t, s, "key", "found")
 }
@@ -158,7 +161,7 @@ func TestCancelled(t *testing.T) {
 		if !errors.Is(err, context.Canceled) || meeting.CodeOf(err) != meeting.CodeUnavailable {
 			t.Errorf("before it ran: %v", err)
 		}
-	case <-time.After(30 * time.Second):
+	case <-time.After(kit.Patience):
 		t.Fatal("an update that has not run keeps its caller after the end of the context")
 	}
 	if u.start() {

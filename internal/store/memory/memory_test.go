@@ -5,11 +5,10 @@ import (
 
 	"belfry/internal/meeting"
 	"belfry/internal/store/storetest"
-
-	"go.uber.org/goleak"
+	"belfry/test/kit"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { kit.Main(m) }
 
 func TestStore(t *testing.T) {
 	storetest.Run(t, storetest.Opener{Open: func(testing.TB) meeting.Store { return New() }})

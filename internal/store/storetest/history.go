@@ -145,7 +145,7 @@ func (h *History) Check(t *testing.T) {
 			unknown++
 		}
 	}
-	if result, _ := porcupine.CheckOperationsVerbose(history, h.ops, 2*time.Minute); result != porcupine.Ok {
+	if result, _ := porcupine.CheckOperationsVerbose(history, h.ops, 10*time.Minute); result != porcupine.Ok {
 		t.Errorf("the history of %d operations is not linearizable: %s", len(h.ops), result)
 	}
 	t.Logf("a history of %d operations, %d of unknown outcome", len(h.ops), unknown)
@@ -315,9 +315,9 @@ func testLinearizableOverRestarts(t *testing.T, o Opener) {
 	}
 	for n := range restarts {
 		goal := (n + 1) * historyClients * historySteps / (restarts + 2)
-		for deadline := time.Now().Add(time.Minute); h.Len() < goal; time.Sleep(time.Millisecond) {
+		for deadline := time.Now().Add(5 * time.Minute); h.Len() < goal; time.Sleep(time.Millisecond) {
 			if time.Now().After(deadline) {
-				t.Errorf("%d steps of %d ended in a minute", h.Len(), goal)
+				t.Errorf("%d steps of %d ended in five minutes", h.Len(), goal)
 				break
 			}
 		}
