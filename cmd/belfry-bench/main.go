@@ -11,12 +11,16 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
 
 	"belfry/internal/bench"
+	"belfry/internal/bench/janus"
+	"belfry/internal/bench/netns"
 	"belfry/internal/bench/plain"
+	"belfry/internal/bench/process"
 )
 
 const usage = `usage: belfry-bench <load> [flags]; belfry-bench <load> -h lists them
@@ -68,8 +72,21 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintln(stderr, "belfry-bench:", err)
 		return 2
 	}
+	if slices.Contains(strings.Split(o.servers, ","), "janus") && !netns.Inside() {
+		code, err := netns.Run(ctx)
+		if err != nil {
+			fmt.Fprintln(stderr, "belfry-bench:", err)
+		}
+		return code
+	}
 	if o.own >= 0 {
-		if err := bench.PinSelf(o.own); err != nil {
+		if err := process.PinSelf(o.own); err != nil {
+			fmt.Fprintln(stderr, "belfry-bench:", err)
+			return 1
+		}
+	}
+	if netns.Inside() {
+		if err := netns.Prepare(ctx); err != nil {
 			fmt.Fprintln(stderr, "belfry-bench:", err)
 			return 1
 		}
@@ -121,7 +138,7 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	}
 	f.DurationVar(&l.Time, "time", 10*time.Second, "how long to measure")
 	f.DurationVar(&l.Warm, "warm", 4*time.Second, "how long to wait before")
-	f.StringVar(&o.servers, "servers", "belfry", "which servers, in turns: belfry, pion (video only)")
+	f.StringVar(&o.servers, "servers", "belfry", "which servers, in turns: belfry, pion (video only), janus")
 	f.IntVar(&o.runs, "runs", 1, "runs of each server")
 	f.StringVar(&o.program, "belfry", beside("belfry"), "the server's program, which is started for each run")
 	f.StringVar(&o.endpoint.URL, "endpoint", "", "a server that runs already, instead")
@@ -229,8 +246,10 @@ func once(ctx context.Context, o options, name string) (bench.Row, error) {
 		s, err = bench.StartBelfry(ctx, o.program, o.server)
 	case name == "pion":
 		s, err = bench.StartPlain(ctx, o.server)
+	case name == "janus":
+		s, err = bench.StartJanus(ctx, janus.Config{IP: netns.Address, CPU: o.server})
 	default:
-		err = errors.New("there is no such server; there are belfry and pion")
+		err = errors.New("there is no such server; there are belfry, pion and janus")
 	}
 	if err != nil {
 		return bench.Row{}, err

@@ -11,11 +11,13 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
 	"belfry/internal/bench/check"
 	"belfry/internal/bench/client"
+	"belfry/internal/bench/process"
 )
 
 // Load is what the server is put under. Meetings are alike.
@@ -84,15 +86,37 @@ type crowd struct {
 	windows  map[uint32]*check.Window // by sender
 
 	mu      sync.Mutex
-	members []member
+	members []*member
 	joins   check.Histogram
 }
 
 type member struct {
 	Member
-	client    *client.Client
 	publishes bool
 	receives  int
+	driven    int // how many of its Clients the pace has
+}
+
+// negotiate has a member agree on media, and drives the Clients that are new.
+func (c *crowd) negotiate(ctx context.Context, m *member, w Wants) error {
+	if err := m.Negotiate(ctx, w); err != nil {
+		return err
+	}
+	for clients := m.Clients(); m.driven < len(clients); m.driven++ {
+		c.pace.Add(clients[m.driven], c.load.Audio && m.driven == 0)
+	}
+	return nil
+}
+
+func (m *member) hears() bool {
+	return slices.ContainsFunc(m.Clients(), (*client.Client).Hears)
+}
+
+func (m *member) sees() (n int) {
+	for _, c := range m.Clients() {
+		n += c.Sees()
+	}
+	return n
 }
 
 // Run puts a server under a load and measures it.
@@ -142,11 +166,11 @@ func Run(ctx context.Context, name string, s Server, l Load) (row Row, err error
 
 var selfPID = os.Getpid()
 
-func usage(s Server) (Usage, error) {
+func usage(s Server) (process.Usage, error) {
 	if s.PID() == 0 {
-		return Usage{}, nil
+		return process.Usage{}, nil
 	}
-	return ReadUsage(s.PID())
+	return process.ReadUsage(s.PID())
 }
 
 func sleep(ctx context.Context, d time.Duration) error {
@@ -170,7 +194,7 @@ func (c *crowd) join(ctx context.Context, s Server) ([]*check.Speech, error) {
 	rooms, speeches := make([]Room, l.Meetings), make([]*check.Speech, l.Meetings)
 	err := each(l.Meetings, func(m int) (err error) {
 		speeches[m] = &check.Speech{}
-		rooms[m], err = s.Open(ctx, l.people())
+		rooms[m], err = s.Open(ctx, l)
 		return err
 	})
 	if err != nil {
@@ -200,22 +224,17 @@ func (c *crowd) join(ctx context.Context, s Server) ([]*check.Speech, error) {
 		if n < l.Talking {
 			cfg.Voice, cfg.Pauses = voices[n%len(voices)], l.Talking == 1
 		}
-		who, err := client.New(cfg)
+		in, err := rooms[m].Join(ctx, n, cfg)
 		if err != nil {
-			return err
-		}
-		in, err := rooms[m].Join(ctx, n, who)
-		if err != nil {
-			who.Close()
 			return fmt.Errorf("person %d of meeting %d: %w", n, m, err)
 		}
+		one := &member{Member: in, publishes: n < l.Publishers, receives: l.receives(n)}
 		c.mu.Lock()
-		c.members = append(c.members, member{in, who, n < l.Publishers, l.receives(n)})
+		c.members = append(c.members, one)
 		c.mu.Unlock()
-		if err := in.Negotiate(ctx, w); err != nil {
+		if err := c.negotiate(ctx, one, w); err != nil {
 			return fmt.Errorf("person %d of meeting %d: %w", n, m, err)
 		}
-		c.pace.Add(who, l.Audio)
 		c.mu.Lock()
 		c.joins.Add(client.Now() - begin)
 		c.mu.Unlock()
@@ -230,7 +249,7 @@ func (c *crowd) join(ctx context.Context, s Server) ([]*check.Speech, error) {
 	if l.Mutual && l.Publishers > 1 {
 		err = each(len(c.members), func(i int) error {
 			if m := c.members[i]; m.publishes {
-				return m.Negotiate(ctx, Wants{Audio: l.Audio, SendKbps: l.VideoRate * 3 / 2 / 1000, Receive: m.receives})
+				return c.negotiate(ctx, m, Wants{Audio: l.Audio, SendKbps: l.VideoRate * 3 / 2 / 1000, Receive: m.receives})
 			}
 			return nil
 		})
@@ -262,9 +281,9 @@ func (c *crowd) settle(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	for i, m := range c.members {
-		for (c.load.Audio && !m.client.Hears()) || m.client.Sees() < m.receives {
+		for (c.load.Audio && !m.hears()) || m.sees() < m.receives {
 			if err := sleep(ctx, 20*time.Millisecond); err != nil {
-				return fmt.Errorf("client %d sees %d of %d cameras, hears: %v: %w", i, m.client.Sees(), m.receives, m.client.Hears(), err)
+				return fmt.Errorf("client %d sees %d of %d cameras, hears: %v: %w", i, m.sees(), m.receives, m.hears(), err)
 			}
 		}
 	}
@@ -297,7 +316,7 @@ func (c *crowd) beat() (stop func()) {
 func (c *crowd) cameras(begin bool) {
 	for _, m := range c.members {
 		if m.publishes {
-			m.client.CameraWindow(begin)
+			m.Clients()[0].CameraWindow(begin)
 		}
 	}
 }
@@ -305,18 +324,20 @@ func (c *crowd) cameras(begin bool) {
 // measure opens the window, waits, closes it and adds up.
 func (c *crowd) measure(ctx context.Context, s Server, row *Row) error {
 	_ = c.pace.Lag()
-	own0, err := ReadUsage(selfPID)
+	own0, err := process.ReadUsage(selfPID)
 	if err != nil {
-		own0 = Usage{}
+		own0 = process.Usage{}
 	}
 	was, err := usage(s)
 	if err != nil {
 		return err
 	}
-	user0, system0 := ticks(s.PID())
+	user0, system0 := process.Ticks(s.PID())
 	from := client.Now()
 	for _, m := range c.members {
-		m.client.Measure(from, from+int64(c.load.Time))
+		for _, one := range m.Clients() {
+			one.Measure(from, from+int64(c.load.Time))
+		}
 	}
 	c.cameras(true)
 	if err := sleep(ctx, c.load.Time); err != nil {
@@ -328,8 +349,8 @@ func (c *crowd) measure(ctx context.Context, s Server, row *Row) error {
 	if err != nil {
 		return fmt.Errorf("the server is gone: %w", err)
 	}
-	own1, _ := ReadUsage(selfPID)
-	user1, system1 := ticks(s.PID())
+	own1, _ := process.ReadUsage(selfPID)
+	user1, system1 := process.Ticks(s.PID())
 	lag := c.pace.Lag()
 	if err := sleep(ctx, time.Second); err != nil { // what is on its way arrives
 		return err
@@ -338,12 +359,14 @@ func (c *crowd) measure(ctx context.Context, s Server, row *Row) error {
 	var video, audio check.Histogram
 	var signal uint64
 	for _, m := range c.members {
-		r := m.client.Result()
-		row.Video.Add(r.Video)
-		row.Audio.Add(r.Audio)
-		video.Merge(&r.VideoLatency)
-		audio.Merge(&r.AudioLatency)
-		row.Refused += r.Stats.Refused
+		for _, one := range m.Clients() {
+			r := one.Result()
+			row.Video.Add(r.Video)
+			row.Audio.Add(r.Audio)
+			video.Merge(&r.VideoLatency)
+			audio.Merge(&r.AudioLatency)
+			row.Refused += r.Stats.Refused
+		}
 		signal += m.SignalBytes()
 	}
 	seconds := float64(until-from) / 1e9

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"belfry/internal/bench/client"
+	"belfry/internal/bench/process"
 )
 
 // PlainWord is the first argument with which this program is the plain server of
@@ -25,7 +26,7 @@ const PlainWord = "plain-server"
 type plainServer struct {
 	url     string
 	pid     int
-	process *process
+	process *process.Process
 	dir     string
 }
 
@@ -43,13 +44,13 @@ func StartPlain(ctx context.Context, cpu int) (Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	p, err := start(dir, cpu, nil, self, PlainWord, addr)
+	p, err := process.Start(dir, cpu, nil, self, PlainWord, addr)
 	if err != nil {
 		_ = os.RemoveAll(dir)
 		return nil, err
 	}
-	s := &plainServer{url: "http://" + addr, pid: p.cmd.Process.Pid, process: p, dir: dir}
-	if err := p.ready(ctx, s.url); err != nil {
+	s := &plainServer{url: "http://" + addr, pid: p.PID(), process: p, dir: dir}
+	if err := p.Ready(ctx, s.url); err != nil {
 		s.Close()
 		return nil, err
 	}
@@ -65,7 +66,7 @@ func (s *plainServer) PID() int { return s.pid }
 // Close implements Server.
 func (s *plainServer) Close() {
 	if s.process != nil {
-		s.process.stop()
+		s.process.Stop()
 		_ = os.RemoveAll(s.dir)
 	}
 }
@@ -73,12 +74,16 @@ func (s *plainServer) Close() {
 type plainRoom struct{ url, name string }
 
 // Open implements Server.
-func (s *plainServer) Open(context.Context, int) (Room, error) {
+func (s *plainServer) Open(context.Context, Load) (Room, error) {
 	return plainRoom{s.url, rand.Text()}, nil
 }
 
 // Join implements Room.
-func (r plainRoom) Join(_ context.Context, n int, c *client.Client) (Member, error) {
+func (r plainRoom) Join(_ context.Context, n int, cfg client.Config) (Member, error) {
+	c, err := client.New(cfg)
+	if err != nil {
+		return nil, err
+	}
 	q := url.Values{"room": {r.name}, "person": {strconv.Itoa(n)}}
 	return &plainMember{url: r.url + "/?" + q.Encode(), client: c}, nil
 }
@@ -130,6 +135,9 @@ func (m *plainMember) post(ctx context.Context, offer string) (string, error) {
 	m.bytes += uint64(len(body))
 	return string(body), err
 }
+
+// Clients implements Member.
+func (m *plainMember) Clients() []*client.Client { return []*client.Client{m.client} }
 
 // Beat implements Member.
 func (m *plainMember) Beat() {}

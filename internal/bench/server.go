@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"os"
@@ -19,22 +18,24 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/chimesdkmeetings/types"
 
 	"belfry/internal/bench/client"
+	"belfry/internal/bench/process"
 )
 
 // Server is a media server under load.
 type Server interface {
 	// PID is its process; 0 when it is not on this machine.
 	PID() int
-	// Open makes a meeting for so many people.
-	Open(ctx context.Context, people int) (Room, error)
+	// Open makes a meeting for a load.
+	Open(ctx context.Context, l Load) (Room, error)
 	// Close ends it.
 	Close()
 }
 
 // Room is one meeting.
 type Room interface {
-	// Join takes person n (from 0) in, without media so far.
-	Join(ctx context.Context, n int, c *client.Client) (Member, error)
+	// Join takes person n (from 0) in, without media so far. The person's Clients
+	// are made from cfg.
+	Join(ctx context.Context, n int, cfg client.Config) (Member, error)
 }
 
 // Wants is what a person sends and receives; a later Negotiate may want more.
@@ -46,8 +47,11 @@ type Wants struct {
 
 // Member is one person in a meeting.
 type Member interface {
-	// Negotiate agrees on media and connects the client.
+	// Negotiate agrees on media and connects.
 	Negotiate(ctx context.Context, w Wants) error
+	// Clients are the person's connections. The first one sends; a server may have
+	// people receive over others.
+	Clients() []*client.Client
 	// Beat says now and then that the person is alive.
 	Beat()
 	// SignalBytes is how much signaling the person was sent.
@@ -64,7 +68,7 @@ type Endpoint struct {
 // belfry is a Server that speaks the API and the signaling protocol.
 type belfry struct {
 	pid     int
-	process *process
+	process *process.Process
 	dir     string
 	client  *meetings.Client
 }
@@ -81,7 +85,7 @@ func StartBelfry(ctx context.Context, program string, cpu int) (Server, error) {
 		return nil, err
 	}
 	secret := rand.Text()
-	p, err := start(dir, cpu, []string{
+	p, err := process.Start(dir, cpu, []string{
 		"BELFRY_LISTEN=" + addr, "BELFRY_DATA_DIR=" + dir + "/data", "BELFRY_ACCESS_KEY_ID=AKIDBENCH", "BELFRY_SECRET_ACCESS_KEY=" + secret,
 		"BELFRY_TURN=never", "BELFRY_REQUEST_RATE=0", "BELFRY_ACTIVE_MEETINGS=0", "BELFRY_MAX_VIDEOS=250", "BELFRY_LOG_LEVEL=warn",
 	}, program, "serve")
@@ -89,9 +93,9 @@ func StartBelfry(ctx context.Context, program string, cpu int) (Server, error) {
 		_ = os.RemoveAll(dir)
 		return nil, err
 	}
-	s := &belfry{pid: p.cmd.Process.Pid, process: p, dir: dir}
+	s := &belfry{pid: p.PID(), process: p, dir: dir}
 	s.client = apiClient(Endpoint{URL: "http://" + addr, KeyID: "AKIDBENCH", Secret: secret})
-	if err := p.ready(ctx, "http://"+addr+"/healthz"); err != nil {
+	if err := p.Ready(ctx, "http://"+addr+"/healthz"); err != nil {
 		s.Close()
 		return nil, err
 	}
@@ -118,36 +122,13 @@ func freeAddr() (string, error) {
 	return l.Addr().String(), nil
 }
 
-// ready waits until a URL answers.
-func (p *process) ready(ctx context.Context, url string) error {
-	for {
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-		if err != nil {
-			return err
-		}
-		if resp, err := http.DefaultClient.Do(req); err == nil {
-			_, _ = io.Copy(io.Discard, resp.Body)
-			resp.Body.Close()
-			return nil
-		}
-		select {
-		case err := <-p.done:
-			p.done <- err
-			return fmt.Errorf("the server ended before it was ready (%v): %s", err, p.tail())
-		case <-ctx.Done():
-			return fmt.Errorf("the server does not answer: %w: %s", ctx.Err(), p.tail())
-		case <-time.After(50 * time.Millisecond):
-		}
-	}
-}
-
 // PID implements Server.
 func (s *belfry) PID() int { return s.pid }
 
 // Close implements Server.
 func (s *belfry) Close() {
 	if s.process != nil {
-		s.process.stop()
+		s.process.Stop()
 		_ = os.RemoveAll(s.dir)
 	}
 }
@@ -158,7 +139,8 @@ type belfryRoom struct {
 }
 
 // Open implements Server.
-func (s *belfry) Open(ctx context.Context, people int) (Room, error) {
+func (s *belfry) Open(ctx context.Context, l Load) (Room, error) {
+	people := l.people()
 	out, err := s.client.CreateMeeting(ctx, &meetings.CreateMeetingInput{
 		ClientRequestToken: aws.String(rand.Text()), ExternalMeetingId: aws.String("bench"), MediaRegion: aws.String("us-east-1"),
 	})
@@ -186,12 +168,17 @@ func (s *belfry) Open(ctx context.Context, people int) (Room, error) {
 }
 
 // Join implements Room.
-func (r *belfryRoom) Join(ctx context.Context, n int, c *client.Client) (Member, error) {
+func (r *belfryRoom) Join(ctx context.Context, n int, cfg client.Config) (Member, error) {
 	if n >= len(r.tokens) {
 		return nil, errors.New("more people than the meeting was made for")
 	}
 	l, err := dial(ctx, r.url, r.tokens[n])
 	if err != nil {
+		return nil, err
+	}
+	c, err := client.New(cfg)
+	if err != nil {
+		l.close()
 		return nil, err
 	}
 	return &belfryMember{line: l, client: c}, nil
@@ -237,6 +224,9 @@ func (m *belfryMember) Negotiate(ctx context.Context, w Wants) error {
 	}
 	return m.client.Connect(ctx, answer)
 }
+
+// Clients implements Member.
+func (m *belfryMember) Clients() []*client.Client { return []*client.Client{m.client} }
 
 // Beat implements Member.
 func (m *belfryMember) Beat() {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"math/rand/v2"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 
@@ -35,23 +36,25 @@ type Client struct {
 	endpoint
 	cfg     Config
 	version int
+	answers bool // the server made the offer
 	up      atomic.Bool
 
-	mu     sync.Mutex // everything below
-	header rtp.HeaderWriter
-	buf    []byte
-	plain  []byte
-	batch  *udp.Batch
-	audio  audioOut
-	video  videoOut
-	hears  check.Audio
-	sees   map[uint32]*check.Video // by sender
-	in     []*stream
-	twcc   rtp.TWCCRecorder
-	stats  Stats
-	pace   schedule
-	pkt    rtp.Packet
-	seqs   []uint16
+	mu      sync.Mutex // everything below
+	numbers numbers
+	header  rtp.HeaderWriter
+	buf     []byte
+	plain   []byte
+	batch   *udp.Batch
+	audio   audioOut
+	video   videoOut
+	hears   check.Audio
+	sees    map[uint32]*check.Video // by sender
+	in      []*stream
+	twcc    rtp.TWCCRecorder
+	stats   Stats
+	pace    schedule
+	pkt     rtp.Packet
+	seqs    []uint16
 }
 
 // Stats is what a Client counted of its own work.
@@ -68,7 +71,7 @@ func New(cfg Config) (*Client, error) {
 	if cfg.Frames == 0 {
 		cfg.Frames = 30
 	}
-	c := &Client{cfg: cfg, buf: make([]byte, 2048), plain: make([]byte, 2048), sees: map[uint32]*check.Video{}}
+	c := &Client{cfg: cfg, numbers: ours, buf: make([]byte, 2048), plain: make([]byte, 2048), sees: map[uint32]*check.Video{}}
 	if err := c.open(cfg.IP, cfg.Identity); err != nil {
 		return nil, err
 	}
@@ -87,15 +90,17 @@ func New(cfg Config) (*Client, error) {
 
 func ssrc() uint32 { return rand.Uint32()&0x7FFFFFFF | 1 }
 
-// Connect takes the server's answer, once, and comes back when media can flow.
+// Connect takes the server's answer, or the offer that Answer answered, once, and
+// comes back when media can flow.
 func (c *Client) Connect(ctx context.Context, answer string) error {
 	if c.up.Load() {
 		return nil // a later answer changes nothing of the transport
 	}
-	r, err := readAnswer(answer)
+	r, err := readRemote(answer)
 	if err != nil {
 		return err
 	}
+	r.controls = c.answers && !r.lite // who offers does, unless it is lite (RFC 8445 6.1.1)
 	if err := c.connect(ctx, r); err != nil {
 		return err
 	}
@@ -173,18 +178,23 @@ func (c *Client) read() {
 		now := Now()
 		c.mu.Lock()
 		for i := range inbox.Packets[:n] {
-			c.datagram(inbox.Packets[i].Data, now)
+			c.datagram(inbox.Packets[i].Data, inbox.Packets[i].Addr, now)
 		}
 		c.mu.Unlock()
 	}
 }
 
-func (c *Client) datagram(b []byte, now int64) {
+func (c *Client) datagram(b []byte, from netip.AddrPort, now int64) {
 	switch {
 	case len(b) < 12:
 	case b[0] < 4:
-		if m := (&stun.Message{Raw: b}); m.Decode() == nil && m.Type == stun.BindingSuccess {
+		m := &stun.Message{Raw: b}
+		switch {
+		case m.Decode() != nil:
+		case m.Type == stun.BindingSuccess:
 			c.once.Do(func() { close(c.checked) })
+		case m.Type == stun.BindingRequest:
+			c.confirm(m, from)
 		}
 	case b[0] < 64:
 		c.pipe.Push(bytes.Clone(b)) // a full one drops it: DTLS sends again
@@ -230,7 +240,7 @@ func (c *Client) stream(p *rtp.Packet) *stream {
 			return s
 		}
 	}
-	s := &stream{ssrc: p.SSRC, video: p.PayloadType != opusType}
+	s := &stream{ssrc: p.SSRC, video: p.PayloadType != c.numbers.opus}
 	s.receiver.ClockRate = 90000
 	if !s.video {
 		s.receiver.ClockRate = 48000
@@ -240,7 +250,7 @@ func (c *Client) stream(p *rtp.Packet) *stream {
 }
 
 func (c *Client) packet(p *rtp.Packet) {
-	if seq, ok := p.TransportSequence(extTWCC); ok {
+	if seq, ok := p.TransportSequence(c.numbers.twcc); ok && c.numbers.twcc > 0 {
 		c.twcc.Record(seq, p.Arrival)
 	}
 	s := c.stream(p)
@@ -253,7 +263,7 @@ func (c *Client) packet(p *rtp.Packet) {
 	}
 	c.stats.VideoPackets++
 	payload := p.Payload()
-	repaired := p.PayloadType == rtxType
+	repaired := p.PayloadType == c.numbers.rtx
 	if repaired {
 		if len(payload) < 2 {
 			c.stats.Padding++

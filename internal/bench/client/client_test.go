@@ -54,8 +54,8 @@ func (f *forwarder) send(payload []byte) {
 	var w rtp.HeaderWriter
 	var buf [rtp.MaxHeader]byte
 	f.seq++
-	w.Begin(buf[:], vp8Type, f.packet.Marker, f.seq, f.packet.Timestamp, 4711)
-	w.TransportSequence(extTWCC, f.seq)
+	w.Begin(buf[:], ours.vp8, f.packet.Marker, f.seq, f.packet.Timestamp, 4711)
+	w.TransportSequence(ours.twcc, f.seq)
 	f.to.SendRTP(f.out, w.Bytes(), payload)
 }
 
@@ -246,15 +246,15 @@ func TestFeedbackIsAtChromesPace(t *testing.T) {
 	}
 }
 
-func TestReadAnswerWantsEverything(t *testing.T) {
+func TestReadRemoteWantsEverything(t *testing.T) {
 	lines := []string{"v=0", "a=ice-ufrag:u", "a=ice-pwd:p", "a=fingerprint:sha-256 AA", "a=setup:active", "a=candidate:1 1 UDP 1 192.0.2.1 5000 typ host"}
-	r, err := readAnswer(strings.Join(lines, "\r\n"))
+	r, err := readRemote(strings.Join(lines, "\r\n"))
 	if err != nil || r.addr.String() != "192.0.2.1:5000" || r.ufrag != "u" || r.pwd != "p" || r.setup != "active" {
 		t.Errorf("got %+v, %v", r, err)
 	}
 	for i := 1; i < len(lines); i++ {
-		if _, err := readAnswer(strings.Join(append(lines[:i:i], lines[i+1:]...), "\r\n")); err == nil {
-			t.Errorf("an answer without %q is taken", lines[i])
+		if _, err := readRemote(strings.Join(append(lines[:i:i], lines[i+1:]...), "\r\n")); err == nil {
+			t.Errorf("a description without %q is taken", lines[i])
 		}
 	}
 }

@@ -20,6 +20,7 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
+	"net/netip"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -113,7 +114,7 @@ func (e *endpoint) connect(ctx context.Context, r remote) error {
 			return fmt.Errorf("no answer to ICE checks from %v: %w", r.addr, ctx.Err())
 		}
 	}
-	if err := e.shakeHands(ctx, r.setup == "passive"); err != nil {
+	if err := e.shakeHands(ctx, r.setup != "active"); err != nil {
 		return fmt.Errorf("DTLS handshake with %v: %w", r.addr, err)
 	}
 	return nil
@@ -123,16 +124,32 @@ func (e *endpoint) connect(ctx context.Context, r remote) error {
 func (e *endpoint) check() error {
 	var tie [8]byte
 	binary.BigEndian.PutUint32(tie[:], 1)
-	m, err := stun.Build(stun.TransactionID, stun.BindingRequest, stun.NewUsername(e.username),
-		stun.RawAttribute{Type: stun.AttrPriority, Value: []byte{0x6E, 0x7F, 0xFF, 0xFF}},
-		stun.RawAttribute{Type: stun.AttrICEControlling, Value: tie[:]},
-		stun.RawAttribute{Type: stun.AttrUseCandidate},
-		stun.NewShortTermIntegrity(e.remote.pwd), stun.Fingerprint)
+	attributes := []stun.Setter{stun.TransactionID, stun.BindingRequest, stun.NewUsername(e.username),
+		stun.RawAttribute{Type: stun.AttrPriority, Value: []byte{0x6E, 0x7F, 0xFF, 0xFF}}}
+	if e.remote.controls {
+		attributes = append(attributes, stun.RawAttribute{Type: stun.AttrICEControlled, Value: tie[:]})
+	} else {
+		attributes = append(attributes, stun.RawAttribute{Type: stun.AttrICEControlling, Value: tie[:]}, stun.RawAttribute{Type: stun.AttrUseCandidate})
+	}
+	m, err := stun.Build(append(attributes, stun.NewShortTermIntegrity(e.remote.pwd), stun.Fingerprint)...)
 	if err != nil {
 		return fmt.Errorf("make an ICE check: %w", err)
 	}
 	_ = e.socket.WriteTo(m.Raw, e.remote.addr) // what does not arrive is sent again
 	return nil
+}
+
+// confirm answers a check of the other side (RFC 8445 7.3), which a server sends
+// that is a full agent.
+func (e *endpoint) confirm(request *stun.Message, from netip.AddrPort) {
+	integrity := stun.NewShortTermIntegrity(e.pwd)
+	if integrity.Check(request) != nil {
+		return // not for us
+	}
+	address := &stun.XORMappedAddress{IP: from.Addr().AsSlice(), Port: int(from.Port())}
+	if m, err := stun.Build(request, stun.BindingSuccess, address, integrity, stun.Fingerprint); err == nil {
+		_ = e.socket.WriteTo(m.Raw, from)
+	}
 }
 
 func (e *endpoint) shakeHands(ctx context.Context, client bool) error {

@@ -1,22 +1,29 @@
 package client
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"strconv"
 	"strings"
 )
 
-// Payload types and extension ids of the offers.
-const (
-	opusType = 111
-	vp8Type  = 96
-	rtxType  = 97
+// numbers are the payload types and extension ids of a connection. Who offers
+// chooses them; 0 is what it does not have.
+type numbers struct {
+	opus, vp8, rtx        uint8
+	level, abs, twcc, mid uint8
+}
 
-	extLevel = 1
-	extAbs   = 2
-	extTWCC  = 3
-	extMID   = 4
+// ours are those of our offers.
+var ours = numbers{opus: 111, vp8: 96, rtx: 97, level: 1, abs: 2, twcc: 3, mid: 4}
+
+// Of the extensions of an SDP.
+const (
+	levelURI = "urn:ietf:params:rtp-hdrext:ssrc-audio-level"
+	absURI   = "http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time"
+	twccURI  = "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01"
+	midURI   = "urn:ietf:params:rtp-hdrext:sdes:mid"
 )
 
 // Section is one media section of the offer.
@@ -31,9 +38,36 @@ type Section struct {
 func (c *Client) Offer(sections []Section) string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	return c.describe(sections, "actpass")
+}
+
+// Answer answers the server's offer: sections that it sends are received, and
+// nothing is sent. Connect goes on from there, with the same offer.
+func (c *Client) Answer(offer string) (string, error) {
+	if _, err := readRemote(offer); err != nil {
+		return "", err
+	}
+	sections, n, err := readOffer(offer)
+	if err != nil {
+		return "", err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.numbers, c.answers = n, true
+	return c.describe(sections, "active"), nil
+}
+
+// describe writes the SDP.
+func (c *Client) describe(sections []Section, setup string) string {
 	c.version++
+	n := c.numbers
 	var b strings.Builder
 	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\r\n", args...) }
+	extension := func(id uint8, uri string) {
+		if id > 0 {
+			line("a=extmap:%d %s", id, uri)
+		}
+	}
 	line("v=0")
 	line("o=- 4611731400430051336 %d IN IP4 127.0.0.1", c.version)
 	line("s=-")
@@ -46,24 +80,30 @@ func (c *Client) Offer(sections []Section) string {
 	line("a=extmap-allow-mixed")
 	line("a=msid-semantic: WMS")
 	for _, s := range sections {
-		types := fmt.Sprint(opusType)
+		types := fmt.Sprint(n.opus)
 		if s.Kind == "video" {
-			types = fmt.Sprint(vp8Type, " ", rtxType)
+			types = fmt.Sprint(n.vp8)
+			if n.rtx > 0 {
+				types += fmt.Sprint(" ", n.rtx)
+			}
 		}
 		line("m=%s 9 UDP/TLS/RTP/SAVPF %s", s.Kind, types)
 		line("c=IN IP4 0.0.0.0")
 		line("a=rtcp:9 IN IP4 0.0.0.0")
+		local := c.port.Addr()
+		line("a=candidate:1 1 udp 2130706431 %s %d typ host", local.Addr(), local.Port())
+		line("a=end-of-candidates")
 		line("a=ice-ufrag:%s", c.ufrag)
 		line("a=ice-pwd:%s", c.pwd)
 		line("a=fingerprint:%s", c.identity.fingerprint)
-		line("a=setup:actpass")
+		line("a=setup:%s", setup)
 		line("a=mid:%s", s.MID)
 		if s.Kind == "audio" {
-			line("a=extmap:%d urn:ietf:params:rtp-hdrext:ssrc-audio-level", extLevel)
+			extension(n.level, levelURI)
 		}
-		line("a=extmap:%d http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time", extAbs)
-		line("a=extmap:%d http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01", extTWCC)
-		line("a=extmap:%d urn:ietf:params:rtp-hdrext:sdes:mid", extMID)
+		extension(n.abs, absURI)
+		extension(n.twcc, twccURI)
+		extension(n.mid, midURI)
 		line("a=%s", s.Direction)
 		sends := strings.HasPrefix(s.Direction, "send")
 		if sends {
@@ -72,16 +112,18 @@ func (c *Client) Offer(sections []Section) string {
 		line("a=rtcp-mux")
 		line("a=rtcp-rsize")
 		if s.Kind == "audio" {
-			line("a=rtpmap:%d opus/48000/2", opusType)
-			line("a=rtcp-fb:%d transport-cc", opusType)
-			line("a=fmtp:%d minptime=10;useinbandfec=1", opusType)
+			line("a=rtpmap:%d opus/48000/2", n.opus)
+			line("a=rtcp-fb:%d transport-cc", n.opus)
+			line("a=fmtp:%d minptime=10;useinbandfec=1", n.opus)
 		} else {
-			line("a=rtpmap:%d VP8/90000", vp8Type)
+			line("a=rtpmap:%d VP8/90000", n.vp8)
 			for _, f := range []string{"goog-remb", "transport-cc", "ccm fir", "nack", "nack pli"} {
-				line("a=rtcp-fb:%d %s", vp8Type, f)
+				line("a=rtcp-fb:%d %s", n.vp8, f)
 			}
-			line("a=rtpmap:%d rtx/90000", rtxType)
-			line("a=fmtp:%d apt=%d", rtxType, vp8Type)
+			if n.rtx > 0 {
+				line("a=rtpmap:%d rtx/90000", n.rtx)
+				line("a=fmtp:%d apt=%d", n.rtx, n.vp8)
+			}
 		}
 		if !sends {
 			continue
@@ -99,20 +141,81 @@ func (c *Client) Offer(sections []Section) string {
 	return b.String()
 }
 
-// remote is what an answer says of the server's transport.
+// readOffer takes the sections and numbers out of a server's offer of Opus and VP8.
+func readOffer(text string) (sections []Section, n numbers, err error) {
+	extensions := map[string]*uint8{levelURI: &n.level, absURI: &n.abs, twccURI: &n.twcc, midURI: &n.mid}
+	for line := range strings.Lines(text) {
+		line = strings.TrimSpace(line)
+		if media, ok := strings.CutPrefix(line, "m="); ok {
+			kind, _, _ := strings.Cut(media, " ")
+			if kind != "audio" && kind != "video" {
+				return nil, n, fmt.Errorf("the offer has a section of %q", kind)
+			}
+			sections = append(sections, Section{Kind: kind, Direction: "recvonly"})
+			continue
+		}
+		name, value, _ := strings.Cut(strings.TrimPrefix(line, "a="), ":")
+		number, what, _ := strings.Cut(value, " ")
+		switch name {
+		case "mid", "inactive", "recvonly":
+			if len(sections) == 0 {
+				break
+			}
+			if s := &sections[len(sections)-1]; name == "mid" {
+				s.MID = value
+			} else {
+				s.Direction = "inactive"
+			}
+		case "rtpmap", "extmap":
+			number, _, _ = strings.Cut(number, "/") // an extension's direction
+			id, err := strconv.ParseUint(number, 10, 8)
+			if err != nil {
+				return nil, n, fmt.Errorf("the offer has %q", line)
+			}
+			to := extensions[what]
+			switch codec := strings.ToLower(what); {
+			case name == "extmap":
+			case codec == "opus/48000/2":
+				to = &n.opus
+			case codec == "vp8/90000":
+				to = &n.vp8
+			case codec == "rtx/90000":
+				to = &n.rtx
+			}
+			if to != nil && *to == 0 {
+				*to = uint8(id)
+			}
+		}
+	}
+	for _, s := range sections {
+		if s.Kind == "audio" && n.opus == 0 || s.Kind == "video" && n.vp8 == 0 {
+			return nil, n, fmt.Errorf("the offer has no codec for its %s that is known here", s.Kind)
+		}
+	}
+	if len(sections) == 0 {
+		return nil, n, errors.New("the offer has no sections")
+	}
+	return sections, n, nil
+}
+
+// remote is what the server's SDP says of its transport.
 type remote struct {
 	addr        netip.AddrPort
 	ufrag, pwd  string
 	fingerprint string
 	setup       string
+	lite        bool // it does not check by itself
+	controls    bool // it is the controlling side of ICE
 }
 
-// readAnswer takes the transport out of an answer.
-func readAnswer(text string) (remote, error) {
+// readRemote takes the transport out of an offer or an answer.
+func readRemote(text string) (remote, error) {
 	var r remote
 	for line := range strings.Lines(text) {
 		name, value, _ := strings.Cut(strings.TrimSpace(line), ":")
 		switch name {
+		case "a=ice-lite":
+			r.lite = true
 		case "a=ice-ufrag":
 			r.ufrag = value
 		case "a=ice-pwd":
@@ -134,7 +237,7 @@ func readAnswer(text string) (remote, error) {
 		}
 	}
 	if !r.addr.IsValid() || r.ufrag == "" || r.pwd == "" || r.fingerprint == "" || r.setup == "" {
-		return r, fmt.Errorf("the answer has no IPv4 candidate, or no ICE and DTLS parameters: %.2000q", text)
+		return r, fmt.Errorf("the server's SDP has no IPv4 candidate, or no ICE and DTLS parameters: %.2000q", text)
 	}
 	return r, nil
 }

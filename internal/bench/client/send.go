@@ -66,9 +66,9 @@ func (c *Client) speak(now int64) {
 		return
 	}
 	w := &c.header
-	w.Begin(c.buf, opusType, false, a.seq, a.time, a.ssrc)
-	w.AudioLevel(extLevel, level, loud)
-	w.AbsSendTime(extAbs, now)
+	w.Begin(c.buf, c.numbers.opus, false, a.seq, a.time, a.ssrc)
+	w.AudioLevel(c.numbers.level, level, loud)
+	w.AbsSendTime(c.numbers.abs, now)
 	n, err := c.out.SealRTP(c.plain, w.Bytes(), payload)
 	if err == nil {
 		_ = c.socket.WriteTo(c.plain[:n], c.remote.addr)
@@ -105,10 +105,10 @@ func (c *Client) film(now int64) {
 		}
 		check.Stamp(payload, len(payload)-24, c.cfg.Sender, v.number, Now())
 		w := &c.header
-		w.Begin(c.buf, vp8Type, i == packets-1, v.seq, time, v.ssrc)
-		w.AbsSendTime(extAbs, now)
-		w.TransportSequence(extTWCC, v.transport)
-		w.String(extMID, v.mid)
+		w.Begin(c.buf, c.numbers.vp8, i == packets-1, v.seq, time, v.ssrc)
+		w.AbsSendTime(c.numbers.abs, now)
+		w.TransportSequence(c.numbers.twcc, v.transport)
+		w.String(c.numbers.mid, v.mid)
 		c.put(w.Bytes(), payload)
 		v.transport++
 		v.seq++
@@ -143,9 +143,9 @@ func (c *Client) resend(seqs []uint16) {
 			continue
 		}
 		w := &c.header
-		w.Begin(c.buf, rtxType, p.Marker, v.rtxSeq, p.Timestamp, v.rtx)
-		w.TransportSequence(extTWCC, v.transport)
-		w.String(extMID, v.mid)
+		w.Begin(c.buf, c.numbers.rtx, p.Marker, v.rtxSeq, p.Timestamp, v.rtx)
+		w.TransportSequence(c.numbers.twcc, v.transport)
+		w.String(c.numbers.mid, v.mid)
 		payload, undo := p.WrapRTX(p.Seq)
 		c.put(w.Bytes(), payload)
 		p.UndoRTX(undo)

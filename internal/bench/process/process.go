@@ -1,8 +1,14 @@
-package bench
+// Package process runs the servers that are measured, on a processor of their own
+// if asked, and asks the kernel what they used. None outlives the program that
+// started it.
+package process
 
 import (
 	"bytes"
+	"context"
 	"fmt"
+	"io"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -58,9 +64,9 @@ func ReadUsage(pid int) (Usage, error) {
 	return u, nil
 }
 
-// ticks is user and system time in ticks of 10 ms, for the share of the kernel
+// Ticks is user and system time in ticks of 10 ms, for the share of the kernel
 // between two moments.
-func ticks(pid int) (user, system int64) {
+func Ticks(pid int) (user, system int64) {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
 		return 0, 0
@@ -72,16 +78,16 @@ func ticks(pid int) (user, system int64) {
 	return user, system
 }
 
-// process is a server that the bench started.
-type process struct {
+// Process is a server that was started.
+type Process struct {
 	cmd  *exec.Cmd
 	log  *os.File
 	done chan error
 }
 
-// start runs a program, on one processor when cpu is 0 or more; its words go to a
+// Start runs a program, on one processor when cpu is 0 or more; its words go to a
 // file in dir.
-func start(dir string, cpu int, env []string, program string, args ...string) (*process, error) {
+func Start(dir string, cpu int, env []string, program string, args ...string) (*Process, error) {
 	log, err := os.Create(filepath.Join(dir, "server.log"))
 	if err != nil {
 		return nil, fmt.Errorf("make the server's log: %w", err)
@@ -92,22 +98,61 @@ func start(dir string, cpu int, env []string, program string, args ...string) (*
 	if cpu >= 0 {
 		cmd.Env = append(cmd.Env, "GOMAXPROCS=1")
 	}
+	endWithUs(cmd)
 	if err := startOn(cpu, cmd); err != nil {
 		log.Close()
 		return nil, fmt.Errorf("start %s: %w", program, err)
 	}
-	p := &process{cmd: cmd, log: log, done: make(chan error, 1)}
+	p := &Process{cmd: cmd, log: log, done: make(chan error, 1)}
 	go func() { p.done <- cmd.Wait() }()
 	return p, nil
 }
 
-// tail is the end of what the process wrote.
-func (p *process) tail() string {
+// PID is its number.
+func (p *Process) PID() int { return p.cmd.Process.Pid }
+
+// Tail is the end of what the process wrote.
+func (p *Process) Tail() string {
 	text, _ := os.ReadFile(p.log.Name())
 	return string(text[max(0, len(text)-2000):])
 }
 
-func (p *process) stop() {
+// Ready waits until a URL answers.
+func (p *Process) Ready(ctx context.Context, url string) error {
+	return p.Until(ctx, func() error {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+		if err != nil {
+			return err
+		}
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			return err
+		}
+		_, _ = io.Copy(io.Discard, resp.Body)
+		return resp.Body.Close()
+	})
+}
+
+// Until tries again and again until try succeeds, the process ends or ctx does.
+func (p *Process) Until(ctx context.Context, try func() error) error {
+	for {
+		failed := try()
+		if failed == nil {
+			return nil
+		}
+		select {
+		case err := <-p.done:
+			p.done <- err
+			return fmt.Errorf("the server ended before it was ready (%v): %s", err, p.Tail())
+		case <-ctx.Done():
+			return fmt.Errorf("the server does not answer (%w): %w: %s", failed, ctx.Err(), p.Tail())
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
+// Stop asks it to end and waits; who does not listen is killed.
+func (p *Process) Stop() {
 	_ = p.cmd.Process.Signal(syscall.SIGTERM)
 	select {
 	case <-p.done:

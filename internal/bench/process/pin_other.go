@@ -1,6 +1,6 @@
 //go:build !linux
 
-package bench
+package process
 
 import (
 	"errors"
@@ -8,6 +8,8 @@ import (
 )
 
 var errPin = errors.New("pinning to a processor needs Linux")
+
+func endWithUs(*exec.Cmd) {}
 
 func startOn(cpu int, cmd *exec.Cmd) error {
 	if cpu >= 0 {

@@ -1,4 +1,4 @@
-package bench
+package process
 
 import (
 	"fmt"
@@ -10,6 +10,9 @@ import (
 
 	"golang.org/x/sys/unix"
 )
+
+// endWithUs has the kernel kill a command when this program is gone.
+func endWithUs(cmd *exec.Cmd) { cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} }
 
 // startOn starts a command that may run on one processor alone (0 or above).
 func startOn(cpu int, cmd *exec.Cmd) error {
