@@ -227,14 +227,12 @@ func (b *Bridge) tickVideo(now int64) { b.router.Tick(now) }
 // report sends audio's reports and judges everybody's network.
 func (b *Bridge) report(now int64) {
 	at := b.server.clock.time(now)
-	worst := 0
 	var weak []meeting.SignalStrength
 	for _, p := range b.peers {
 		if !p.connected {
 			continue
 		}
 		p.report(now, at)
-		worst = max(worst, p.quality.downlinkPercent())
 		var silent int64
 		if p.talks {
 			silent = now - p.lastPacket
@@ -243,7 +241,6 @@ func (b *Bridge) report(now int64) {
 			weak = append(weak, meeting.SignalStrength{AttendeeID: p.id, Strength: strength})
 		}
 	}
-	b.mixer.SetPacketLoss(worst)
 	if !slices.Equal(weak, b.weak) {
 		b.weak = weak
 		b.later = append(b.later, func() { b.events.SignalStrength(weak) })

@@ -46,8 +46,13 @@ func (c *client) text() string {
 			}
 		}
 		if s.kind == "audio" {
+			if c.redFirst {
+				codec(63, "red/48000/2", fmt.Sprintf("fmtp %d/%d", c.opus, c.opus))
+			}
 			codec(c.opus, "opus/48000/2", "rtcp-fb transport-cc", "fmtp minptime=10;useinbandfec=1")
-			codec(63, "red/48000/2", fmt.Sprintf("fmtp %d/%d", c.opus, c.opus))
+			if !c.redFirst {
+				codec(63, "red/48000/2", fmt.Sprintf("fmtp %d/%d", c.opus, c.opus))
+			}
 			codec(9, "G722/8000")
 			codec(126, "telephone-event/8000")
 		} else {

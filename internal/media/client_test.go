@@ -168,6 +168,7 @@ type client struct {
 	// What the offers say. Payload types may be changed before the first one.
 	opus, vp8, h264 uint8
 	noLevel         bool
+	redFirst        bool // it prefers redundant audio
 	sections        []*section
 	sendVideo       []meeting.SendVideo
 	muted           bool
@@ -608,24 +609,33 @@ func (c *client) say(payload []byte, level uint8) {
 
 // talk says payloads at the pace of a browser until stopped.
 func (c *client) talk(level uint8, payload func(i int) []byte) (stop func()) {
+	i := 0
+	stop = every(20*time.Millisecond, func() {
+		c.say(payload(i), level)
+		i++
+	})
+	c.t.Cleanup(stop)
+	return stop
+}
+
+// every calls f again and again until stopped.
+func every(pace time.Duration, f func()) (stop func()) {
 	quit := make(chan struct{})
 	var done sync.WaitGroup
 	done.Go(func() {
-		tick := time.NewTicker(20 * time.Millisecond)
+		tick := time.NewTicker(pace)
 		defer tick.Stop()
-		for i := 0; ; i++ {
+		for {
 			select {
 			case <-quit:
 				return
 			case <-tick.C:
-				c.say(payload(i), level)
+				f()
 			}
 		}
 	})
 	var once sync.Once
-	stop = func() { once.Do(func() { close(quit); done.Wait() }) }
-	c.t.Cleanup(stop)
-	return stop
+	return func() { once.Do(func() { close(quit); done.Wait() }) }
 }
 
 // film sends one packet that is a whole VP8 frame.

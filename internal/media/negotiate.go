@@ -136,12 +136,20 @@ func (n *negotiation) answerAudio(s *sdp.Section, a *sdp.AnswerSection) {
 	a.Payloads = []sdp.Payload{payload}
 	a.Extensions = s.Accept(audioExtensions)
 	n.kinds[opus.Type&0x7F] = kindAudio
+	var redType uint8
+	if red := s.RED(opus); red != nil {
+		// First in the answer too: that is what makes the client send it.
+		a.Payloads = []sdp.Payload{*red, payload}
+		a.Payloads[0].Feedback = nil
+		redType = red.Type
+		n.kinds[redType&0x7F] = kindAudio
+	}
 
 	if p.hearing.SSRC == 0 {
 		p.hearing.SSRC = p.newSSRC()
 	}
 	p.hearing = mixer.ListenerConfig{
-		Sender: p, PayloadType: opus.Type, SSRC: p.hearing.SSRC,
+		Sender: p, PayloadType: opus.Type, REDPayloadType: redType, SSRC: p.hearing.SSRC,
 		AbsSendTimeID: s.Extension(sdp.ExtAbsSendTime),
 		Exclude:       p.own(),
 	}
@@ -159,7 +167,7 @@ func (n *negotiation) answerAudio(s *sdp.Section, a *sdp.AnswerSection) {
 	}
 
 	talks := mixer.SourceConfig{
-		ID: p.id, Content: p.content, PayloadType: opus.Type, AudioLevelID: s.Extension(sdp.ExtAudioLevel),
+		ID: p.id, Content: p.content, PayloadType: opus.Type, REDPayloadType: redType, AudioLevelID: s.Extension(sdp.ExtAudioLevel),
 		Muted: n.offer.Muted, Barred: !p.mayTalk(),
 	}
 	p.muted = talks.Muted

@@ -232,6 +232,7 @@ func (p *Peer) control(pkt []byte) {
 			}
 			if p.listener != nil && block.SSRC == p.hearing.SSRC {
 				p.quality.downlink(block.FractionLost)
+				p.listener.SetLoss(p.quality.downlinkPercent())
 			}
 		}
 	}

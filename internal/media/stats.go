@@ -56,6 +56,7 @@ func (s *Stats) add(o Stats) {
 	a.Silent += o.Audio.Silent
 	a.Concealed += o.Audio.Concealed
 	a.Recovered += o.Audio.Recovered
+	a.Restored += o.Audio.Restored
 	a.Late += o.Audio.Late
 	a.Dropped += o.Audio.Dropped
 	a.Skipped += o.Audio.Skipped

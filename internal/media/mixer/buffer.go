@@ -12,9 +12,10 @@ const (
 	warmup = 2
 	// The delay aimed at, between a packet's arrival and its turn, is what the
 	// network's jitter asks for, within these bounds. It is up to one tick more.
-	minDelay, maxDelay = int64(8e6), int64(60e6)
-	// A frame that waited longer than this is merged into the next at once.
-	tooLong = int64(120e6)
+	minDelay, maxDelay = int64(8e6), int64(200e6)
+	// A frame that waited longer than this, or that much longer than it should, is
+	// merged into the next at once.
+	tooLong, muchTooLong = int64(120e6), int64(60e6)
 	// slackWindow is how many frames must all have waited too long before one is
 	// merged into the next to lower the delay: a quiet one, if one comes within
 	// half as many.
@@ -45,16 +46,11 @@ type buffer struct {
 	voice        *voice
 }
 
-// kept is one packet.
+// kept is one packet, with a payload of its own.
 type kept struct {
-	ext     uint64
-	ts      uint32
-	dur     int
-	stereo  bool
+	packet
 	arrived int64
-	late    int64 // by how much, in ns, it came later than the earliest ones do
-	quiet   bool  // for its talker
-	payload []byte
+	quiet   bool // for its talker
 }
 
 // voice is a decoder with the room it needs.
@@ -67,17 +63,18 @@ type voice struct {
 	spare    []float32
 }
 
-func (b *buffer) keep(ext uint64, ts uint32, dur int, stereo, quiet bool, now, late int64, payload []byte) {
+func (b *buffer) keep(f packet, quiet bool, now int64) {
 	if b.ring == nil {
 		b.ring = new([ringSize]kept)
 	}
-	k := &b.ring[ext%ringSize]
-	if k.ext > ext {
+	k := &b.ring[f.ext%ringSize]
+	if k.ext > f.ext {
 		return
 	}
-	k.ext, k.ts, k.dur, k.stereo, k.arrived, k.late, k.quiet = ext, ts, dur, stereo, now, late, quiet
-	k.payload = append(k.payload[:0], payload...)
-	b.done = max(b.done, ext)
+	room := k.payload[:0]
+	k.packet, k.arrived, k.quiet = f, now, quiet
+	k.payload = append(room, f.payload...)
+	b.done = max(b.done, f.ext)
 }
 
 // at is the packet with that number, nil when it is not there.
@@ -220,7 +217,7 @@ func (b *buffer) pace(m *Mixer, now, delay int64) (merge bool) {
 		b.slack = now - k.arrived + k.late
 	}
 	b.frames++
-	if now-k.arrived > tooLong {
+	if now-k.arrived > max(tooLong, delay+muchTooLong) {
 		return true
 	}
 	if b.shrink {

@@ -29,7 +29,7 @@ func TestREDPayloads(t *testing.T) {
 		{"another primary type", append([]byte{testPT + 1}, primary...), nil},
 		{"nothing but block headers", bytes.Repeat([]byte{0xff}, 400), nil},
 	} {
-		got, ok := redPrimary(c.b, testPT)
+		got, ok := new(red).unwrap(c.b, testPT)
 		if ok != (c.want != nil) || !bytes.Equal(got, c.want) {
 			t.Errorf("%s: % x, %v, want % x", c.name, got, ok, c.want)
 		}
@@ -151,7 +151,7 @@ func FuzzSource(f *testing.F) {
 		other.talk = func(n int) []byte { return tracePacket(0, n) }
 		other.talking = true
 		r.listen("b", "b")
-		x := r.listen("x")
+		x := r.listenRED("x")
 		next := func() byte {
 			if len(b) == 0 {
 				return 0
@@ -205,7 +205,7 @@ func FuzzSource(f *testing.F) {
 				case 5:
 					other.src.SetBarred(v&8 != 0)
 				case 6:
-					r.m.SetPacketLoss(int(v))
+					x.l.SetLoss(int(v))
 				case 7:
 					a.src.SenderReport(uint64(v)<<32, int64(r.ms)*1e6)
 					a.src.ReceiverReport(int64(r.ms) * 1e6)

@@ -10,9 +10,11 @@ import (
 
 // ListenerConfig describes a connection that receives audio.
 type ListenerConfig struct {
-	Sender      Sender
-	PayloadType uint8 // Opus
-	SSRC        uint32
+	Sender Sender
+	// PayloadType is Opus. REDPayloadType is RFC 2198 around it, 0 when the client
+	// does not prefer it: then packets have no redundancy.
+	PayloadType, REDPayloadType uint8
+	SSRC                        uint32
 	// AbsSendTimeID and TransportSeqID are extension ids, 0 when not negotiated.
 	// NextTransportSeq gives the transport-wide number of the connection; nil
 	// with TransportSeqID 0.
@@ -28,6 +30,14 @@ type ListenerConfig struct {
 	// (AttendeeCapabilities).
 	NoContent bool
 }
+
+const (
+	// lossy is from how many per cent of loss a mix without redundancy carries
+	// in-band error correction: it costs sound, and an encoder of its own.
+	lossy = 4
+	// lossyTime is for how long protection outlasts the loss.
+	lossyTime = int64(20e9)
+)
 
 // Listener is one connection that receives audio. From AddListener to Close it
 // gets 50 packets a second.
@@ -55,7 +65,13 @@ type Listener struct {
 	waitFor   *Source
 	waitAfter uint64
 	waits     int
-	enc       opus.Encoder // whose packets it heard last; nil when not in a mix
+	enc       *coder // whose packets it heard last; nil when not in a mix
+	heard     uint64 // how many of them in a row
+
+	// What its network asks for.
+	depth    int  // how many older packets ride along, with RED
+	corrects bool // its mixes have in-band error correction
+	lossyAt  int64
 
 	packets, octets uint32
 	w               rtp.HeaderWriter
@@ -75,7 +91,8 @@ func (m *Mixer) AddListener(cfg ListenerConfig) *Listener {
 	// Numbers begin in their lower half: a receiver that lost what came before
 	// they wrap could decrypt nothing after (RFC 3711 3.3.1).
 	first := uint16(m.cfg.Random()) &^ (1 << 15)
-	l := &Listener{m: m, cfg: cfg, seq: first, ts: m.cfg.Random(), sent: m.clock}
+	// One older packet rides along until the client has told what it loses.
+	l := &Listener{m: m, cfg: cfg, seq: first, ts: m.cfg.Random(), sent: m.clock, depth: 1, lossyAt: m.now}
 	m.listeners = append(m.listeners, l)
 	m.dirty = true
 	return l
@@ -87,8 +104,8 @@ func (l *Listener) hears(s *Source) bool {
 }
 
 // send writes one packet with the given number and timestamp.
-func (l *Listener) send(seq uint16, ts uint32, payload []byte) {
-	l.w.Begin(l.header[:], l.cfg.PayloadType, false, seq, ts, l.cfg.SSRC)
+func (l *Listener) send(payloadType uint8, seq uint16, ts uint32, payload []byte) {
+	l.w.Begin(l.header[:], payloadType, false, seq, ts, l.cfg.SSRC)
 	if l.cfg.AbsSendTimeID != 0 {
 		l.w.AbsSendTime(l.cfg.AbsSendTimeID, l.m.now)
 	}
@@ -101,12 +118,22 @@ func (l *Listener) send(seq uint16, ts uint32, payload []byte) {
 }
 
 // sendFrame sends 20 ms that follow what was sent before.
-func (l *Listener) sendFrame(payload []byte) {
+func (l *Listener) sendFrame(payloadType uint8, payload []byte) {
 	seq, ts := l.seq, l.ts
 	l.seq++
 	l.ts += frame
 	l.sent += frame
-	l.send(seq, ts, payload)
+	l.send(payloadType, seq, ts, payload)
+}
+
+// sendMixed sends the packet that an encoder made last.
+func (l *Listener) sendMixed(c *coder) {
+	if l.cfg.REDPayloadType == 0 {
+		l.sendFrame(l.cfg.PayloadType, c.packet(0))
+	} else {
+		l.sendFrame(l.cfg.REDPayloadType, c.redundant(l.cfg.PayloadType, int(min(uint64(l.depth), l.heard))))
+	}
+	l.heard++
 }
 
 // fillSilence sends silence until the stream is no more than patience samples
@@ -116,7 +143,7 @@ func (l *Listener) fillSilence(patience int64) bool {
 	sent := false
 	for n := 0; n < 2 && l.m.clock-l.sent > patience; n++ {
 		l.m.stats.Silent++
-		l.sendFrame(opus.Silence)
+		l.sendFrame(l.cfg.PayloadType, opus.Silence)
 		sent = true
 	}
 	return sent
@@ -133,44 +160,77 @@ func (l *Listener) rein() {
 
 // forward passes on one packet of the only talker that is heard. The gaps of
 // the talker's numbers stay, so that the listener can conceal what was lost.
-func (l *Listener) forward(s *Source, ext uint64, ts uint32, dur int, payload []byte) {
+func (l *Listener) forward(s *Source, f packet) {
 	m := l.m
 	if !l.anchored || l.epoch != s.epoch {
-		if ext <= l.top {
+		if f.ext <= l.top {
 			return
 		}
 		l.anchored, l.epoch = true, s.epoch
-		l.seqOff, l.tsOff = l.seq-uint16(ext), l.ts-ts
-		l.low, l.top = ext, ext-1
+		l.seqOff, l.tsOff = l.seq-uint16(f.ext), l.ts-f.ts
+		l.low, l.top = f.ext, f.ext-1
 	}
-	if ext < l.low {
+	if f.ext < l.low {
 		return
 	}
-	seq, t := uint16(ext)+l.seqOff, ts+l.tsOff
-	if ext > l.top {
-		if l.sent-m.clock > maxLead {
-			// It sends faster than time goes.
+	seq, t := uint16(f.ext)+l.seqOff, f.ts+l.tsOff
+	if f.ext <= l.top {
+		if back := l.ts - t; back == 0 || back > 64*6*frame {
 			m.stats.Dropped++
-			l.anchored = false
-			l.top = ext
 			return
 		}
-		l.top = ext
-		l.seq = seq + 1
-		l.sent += int64(t + uint32(dur) - l.ts)
-		l.ts = t + uint32(dur)
-	} else if back := l.ts - t; back == 0 || back > 64*6*frame {
-		m.stats.Dropped++
+		m.stats.Passed++
+		l.send(l.cfg.PayloadType, seq, t, f.payload)
 		return
 	}
+	if l.sent-m.clock > maxLead {
+		// It sends faster than time goes.
+		m.stats.Dropped++
+		l.anchored = false
+		l.top = f.ext
+		return
+	}
+	l.top = f.ext
+	l.seq = seq + 1
+	l.sent += int64(t + uint32(f.dur) - l.ts)
+	l.ts = t + uint32(f.dur)
 	m.stats.Passed++
-	l.send(seq, t, payload)
+	if l.cfg.REDPayloadType == 0 {
+		l.send(l.cfg.PayloadType, seq, t, f.payload)
+		return
+	}
+	// What this listener was not sent, it is not told of.
+	depth := int(min(uint64(l.depth), f.ext-l.low))
+	l.send(l.cfg.REDPayloadType, seq, t, s.redundant(f, l.cfg.PayloadType, depth))
 }
 
-// Configure changes payload type and extension ids after a new negotiation;
+// SetLoss tells how many per cent of what was sent the listener lost lately. It
+// gets more redundancy at once, and less when it has lost little for a while.
+func (l *Listener) SetLoss(percent int) {
+	depth, corrects := 0, percent >= lossy
+	switch {
+	case percent >= 8:
+		depth = 2
+	case percent >= 1:
+		depth = 1
+	}
+	if (depth < l.depth || l.corrects && !corrects) && l.m.now-l.lossyAt < lossyTime {
+		return
+	}
+	l.depth, l.lossyAt = depth, l.m.now
+	if corrects != l.corrects {
+		l.corrects = corrects
+		l.m.dirty = true
+	}
+}
+
+// Configure changes payload types and extension ids after a new negotiation;
 // the other members of cfg are not looked at.
 func (l *Listener) Configure(cfg ListenerConfig) {
-	l.cfg.PayloadType = cfg.PayloadType
+	if l.cfg.PayloadType != cfg.PayloadType || l.cfg.REDPayloadType != cfg.REDPayloadType {
+		l.m.dirty = true // it may want another mix now
+	}
+	l.cfg.PayloadType, l.cfg.REDPayloadType = cfg.PayloadType, cfg.REDPayloadType
 	l.cfg.AbsSendTimeID, l.cfg.TransportSeqID, l.cfg.NextTransportSeq = cfg.AbsSendTimeID, cfg.TransportSeqID, cfg.NextTransportSeq
 }
 

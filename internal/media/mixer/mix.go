@@ -10,9 +10,11 @@ import (
 // passed to it.
 const holdTicks = 8
 
-// mix is what all listeners get who hear the same two or more talkers.
+// mix is what all listeners get who hear the same two or more talkers, and whose
+// networks are alike.
 type mix struct {
 	mask      uint16 // slots of Mixer.active
+	corrects  bool   // with in-band error correction
 	srcs      []*Source
 	listeners []*Listener
 	index     int   // in Mixer.old, while regrouping
@@ -20,12 +22,10 @@ type mix struct {
 	regrouped bool  // nothing was made since regroup
 	isDue     bool
 
-	channels    int
-	enc         opus.Encoder
+	enc         *coder
 	independent bool // the next packet shall not lean on those before
 	limiter     limiter
 	sum         []float32
-	packet      [opus.MaxPacket]byte
 }
 
 func (x *mix) has(s *Source) bool {
@@ -77,7 +77,7 @@ func (m *Mixer) regroup(now int64) {
 	}
 	m.inherit()
 	for _, x := range m.old {
-		m.pool.putEncoder(x.enc, x.channels, now)
+		m.pool.putCoder(x.enc, now)
 		for _, s := range x.srcs {
 			if s.buf.mixing && !s.buf.wanted {
 				s.buf.stop(&m.pool, now)
@@ -124,7 +124,7 @@ func (l *Listener) passTo(s *Source) {
 		l.top = first - 1
 		for ext := first; ext <= s.buf.done; ext++ {
 			if k := s.buf.at(ext); k != nil {
-				l.forward(s, ext, k.ts, k.dur, k.payload)
+				l.forward(s, k.packet)
 			}
 		}
 	}
@@ -134,13 +134,14 @@ func (l *Listener) passTo(s *Source) {
 // mixTo lets the listener have the mix of these talkers.
 func (m *Mixer) mixTo(l *Listener, mask uint16, now int64) {
 	var x *mix
+	corrects := l.corrects && l.cfg.REDPayloadType == 0
 	for _, o := range m.mixes {
-		if o.mask == mask {
+		if o.mask == mask && o.corrects == corrects {
 			x = o
 		}
 	}
 	if x == nil {
-		x = m.addMix(mask, now)
+		x = m.addMix(mask, corrects, now)
 	}
 	if l.from != nil && x.has(l.from) {
 		// What was passed to it must not come again in the mix.
@@ -153,7 +154,7 @@ func (m *Mixer) mixTo(l *Listener, mask uint16, now int64) {
 	x.listeners = append(x.listeners, l)
 }
 
-func (m *Mixer) addMix(mask uint16, now int64) *mix {
+func (m *Mixer) addMix(mask uint16, corrects bool, now int64) *mix {
 	var x *mix
 	if n := len(m.spare); n > 0 {
 		x = m.spare[n-1]
@@ -162,7 +163,7 @@ func (m *Mixer) addMix(mask uint16, now int64) *mix {
 		x = &mix{}
 	}
 	m.mixes = append(m.mixes, x)
-	x.mask, x.regrouped = mask, true
+	x.mask, x.corrects, x.regrouped = mask, corrects, true
 	for rest := mask; rest != 0; rest &= rest - 1 {
 		s := m.active[bits.TrailingZeros16(rest)]
 		x.srcs = append(x.srcs, s)
@@ -188,7 +189,7 @@ func (m *Mixer) inherit() {
 				continue
 			}
 			for i, v := range x.votes {
-				if v > most && m.old[i].enc != nil {
+				if v > most && m.old[i].enc != nil && m.old[i].corrects == x.corrects {
 					heir, from, most = x, i, v
 				}
 			}
@@ -197,7 +198,7 @@ func (m *Mixer) inherit() {
 			return
 		}
 		o := m.old[from]
-		heir.enc, heir.channels, heir.limiter = o.enc, o.channels, o.limiter
+		heir.enc, heir.limiter = o.enc, o.limiter
 		o.enc = nil
 	}
 }
@@ -260,27 +261,30 @@ func (m *Mixer) mixAll(now int64) {
 }
 
 func (x *mix) send(m *Mixer, has uint16, now int64) {
-	packet := opus.Silence
-	if x.enc == nil && x.mask&has == 0 {
-		// Nobody has begun yet.
-	} else if x.encoder(m, has, now) {
+	sound := false
+	// Before anybody has begun there is silence.
+	if (x.enc != nil || x.mask&has != 0) && x.encoder(m, has, now) {
 		for _, l := range x.listeners {
 			if l.waitFor == nil && l.enc != x.enc {
-				l.enc = x.enc
+				l.enc, l.heard = x.enc, 0
 				x.independent = true
 			}
 		}
 		x.add(m, has, false)
-		x.limiter.apply(x.sum, x.channels)
-		if p := x.encode(m); p != nil {
-			packet = p
-		}
+		x.limiter.apply(x.sum, x.enc.channels)
+		sound = x.encode(m)
 	}
 	for _, l := range x.listeners {
-		if l.waitFor == nil {
-			l.rein()
-			m.stats.Mixed++
-			l.sendFrame(packet)
+		if l.waitFor != nil {
+			continue
+		}
+		l.rein()
+		m.stats.Mixed++
+		if sound {
+			l.sendMixed(x.enc)
+		} else {
+			l.heard = 0
+			l.sendFrame(l.cfg.PayloadType, opus.Silence)
 		}
 	}
 }
@@ -296,13 +300,13 @@ func (x *mix) encoder(m *Mixer, has uint16, now int64) bool {
 		}
 	}
 	// A stereo mix stays one while its talkers stay: every change is a new encoder.
-	if x.enc != nil && (x.channels == channels || x.channels > channels && !x.regrouped) {
+	if x.enc != nil && (x.enc.channels == channels || x.enc.channels > channels && !x.regrouped) {
 		x.regrouped = false
 		return true
 	}
 	x.regrouped = false
-	m.pool.putEncoder(x.enc, x.channels, now)
-	x.enc, x.channels = m.pool.encoder(channels), channels
+	m.pool.putCoder(x.enc, now)
+	x.enc = m.pool.coder(channels, x.corrects)
 	if x.enc == nil {
 		return false
 	}
@@ -314,7 +318,7 @@ func (x *mix) encoder(m *Mixer, has uint16, now int64) bool {
 
 // add sums the talkers' frames, of this tick or of the one before.
 func (x *mix) add(m *Mixer, has uint16, before bool) {
-	n := frame * x.channels
+	n := frame * x.enc.channels
 	if cap(x.sum) < n {
 		x.sum = make([]float32, n)
 	}
@@ -330,11 +334,11 @@ func (x *mix) add(m *Mixer, has uint16, before bool) {
 			pcm = v.prev
 		}
 		switch {
-		case v.channels == x.channels:
+		case v.channels == x.enc.channels:
 			for j, p := range pcm {
 				x.sum[j] += p
 			}
-		case x.channels == 2:
+		case x.enc.channels == 2:
 			for j, p := range pcm {
 				x.sum[2*j] += p
 				x.sum[2*j+1] += p
@@ -347,21 +351,20 @@ func (x *mix) add(m *Mixer, has uint16, before bool) {
 	}
 }
 
-func (x *mix) encode(m *Mixer) []byte {
+func (x *mix) encode(m *Mixer) bool {
 	m.stats.Encodes++
 	if x.independent {
-		x.enc.SetIndependent(true)
+		x.enc.enc.SetIndependent(true)
 	}
-	n, err := x.enc.EncodeFloat(x.packet[:], x.sum)
+	ok := x.enc.encode(x.sum)
 	if x.independent {
 		x.independent = false
-		x.enc.SetIndependent(false)
+		x.enc.enc.SetIndependent(false)
 	}
-	if err != nil || n == 0 {
+	if !ok {
 		m.stats.Failures++
-		return nil
 	}
-	return x.packet[:n]
+	return ok
 }
 
 // limiter turns the volume down only as far and as long as the sum would clip.

@@ -84,6 +84,7 @@ type Stats struct {
 	Silent    uint64 // packets sent that were silence
 	Concealed uint64 // frames that were lost or late and made up
 	Recovered uint64 // frames that in-band error correction brought back
+	Restored  uint64 // packets that the redundancy of others brought back (RFC 2198)
 	Late      uint64 // packets that came after their turn, or twice
 	Dropped   uint64 // packets refused: malformed, muted, barred, too many
 	Skipped   uint64 // frames left out to catch up
@@ -113,6 +114,7 @@ type Mixer struct {
 	old       []*mix // those before, during regroup
 	spare     []*mix // for the next regroup
 	pool      pool
+	red       red // the packet that is being taken apart
 	lastSweep int64
 
 	levels     []meeting.AudioLevel
@@ -148,7 +150,7 @@ func New(cfg Config) *Mixer {
 	}
 	m.active = make([]*Source, m.cfg.MaxTalkers)
 	m.pool.codec = cfg.Codec
-	m.pool.cfg = opus.EncoderConfig{Application: opus.Audio, Bitrate: m.cfg.Bitrate, Complexity: min(m.cfg.Complexity, 10)}
+	m.pool.cfg = opus.EncoderConfig{Application: opus.LowDelay, Bitrate: m.cfg.Bitrate, Complexity: min(m.cfg.Complexity, 10)}
 	m.pool.stats = &m.stats
 	return m
 }
@@ -288,19 +290,6 @@ func (m *Mixer) Levels(now time.Time) (talking []meeting.AudioLevel, due bool) {
 	return m.levels, true
 }
 
-// SetPacketLoss tells the encoders how many per cent of packets the listeners
-// lose; above 0 they add in-band error correction where it pays.
-func (m *Mixer) SetPacketLoss(percent int) {
-	percent = max(0, min(percent, 100))
-	if percent == m.pool.cfg.PacketLoss {
-		return
-	}
-	m.pool.cfg.PacketLoss, m.pool.cfg.FEC = percent, percent > 0
-	for _, x := range m.mixes {
-		m.pool.tune(x.enc)
-	}
-}
-
 // Stats returns the counters.
 func (m *Mixer) Stats() Stats { return m.stats }
 
@@ -310,7 +299,7 @@ func (m *Mixer) Close() {
 		s.release(m.now)
 	}
 	for _, x := range m.mixes {
-		m.pool.putEncoder(x.enc, x.channels, m.now)
+		m.pool.putCoder(x.enc, m.now)
 		x.enc = nil
 	}
 	m.sources, m.listeners, m.silent, m.mixes = nil, nil, nil, nil

@@ -12,10 +12,47 @@ type pool struct {
 	codec    opus.Codec
 	cfg      opus.EncoderConfig
 	stats    *Stats
-	encoders [2][]idle[opus.Encoder] // by channels−1
+	coders   [2][2][]idle[*coder] // by channels−1, with and without correction
 	decoders [2][]idle[opus.Decoder]
 	voices   [2][]idle[*voice]
 	pcm      []float32
+}
+
+// coder is an encoder with the last packets that it made, of which some go out
+// again as redundancy.
+type coder struct {
+	enc      opus.Encoder
+	channels int
+	corrects bool   // its packets carry in-band error correction
+	made     uint64 // how many it made since it was reset
+	packets  [maxDepth + 1][opus.MaxPacket]byte
+	sizes    [maxDepth + 1]int
+	red      wrapping
+}
+
+// encode makes the next packet; false when that fails.
+func (c *coder) encode(pcm []float32) bool {
+	at := (c.made + 1) % uint64(len(c.packets))
+	n, err := c.enc.EncodeFloat(c.packets[at][:], pcm)
+	if err != nil || n == 0 {
+		return false
+	}
+	c.sizes[at] = n
+	c.made++
+	return true
+}
+
+// packet is the last that was made, or one before it.
+func (c *coder) packet(back int) []byte {
+	at := (c.made - uint64(back)) % uint64(len(c.packets))
+	return c.packets[at][:c.sizes[at]]
+}
+
+// redundant is the last packet with up to depth of those before it.
+func (c *coder) redundant(payloadType uint8, depth int) []byte {
+	return c.red.payload(c.made, payloadType, c.packet(0), depth, func(back int) ([]byte, uint32) {
+		return c.packet(back), uint32(back) * frame
+	})
 }
 
 type idle[T any] struct {
@@ -31,40 +68,47 @@ func (p *pool) scratch() []float32 {
 	return p.pcm
 }
 
-// encoder is nil when there is none to be had.
-func (p *pool) encoder(channels int) opus.Encoder {
-	free := &p.encoders[channels-1]
+// coder is nil when there is none to be had.
+func (p *pool) coder(channels int, corrects bool) *coder {
+	free := p.idle(channels, corrects)
 	if n := len(*free); n > 0 {
-		e := (*free)[n-1].what
+		c := (*free)[n-1].what
 		*free = (*free)[:n-1]
-		e.Reset()
-		p.tune(e)
-		return e
+		c.enc.Reset()
+		c.made = 0
+		c.red.reset()
+		return c
 	}
 	cfg := p.cfg
 	cfg.Channels = channels
 	if channels == 2 {
 		cfg.Bitrate += cfg.Bitrate / 2
 	}
+	if corrects {
+		// Correction is a matter of the speech modes, which come with more delay. The
+		// loss is what makes the encoder choose them.
+		cfg.Application, cfg.FEC, cfg.PacketLoss = opus.Audio, true, 20
+	}
 	e, err := p.codec.NewEncoder(cfg)
 	if err != nil {
 		p.stats.Failures++
 		return nil
 	}
-	return e
+	return &coder{enc: e, channels: channels, corrects: corrects}
 }
 
-func (p *pool) tune(e opus.Encoder) {
-	if e != nil {
-		e.SetFEC(p.cfg.FEC)
-		e.SetPacketLoss(p.cfg.PacketLoss)
+func (p *pool) idle(channels int, corrects bool) *[]idle[*coder] {
+	if corrects {
+		return &p.coders[channels-1][1]
 	}
+	return &p.coders[channels-1][0]
 }
 
-func (p *pool) putEncoder(e opus.Encoder, channels int, now int64) {
-	if e != nil {
-		e.SetIndependent(false)
-		p.encoders[channels-1] = append(p.encoders[channels-1], idle[opus.Encoder]{e, now})
+func (p *pool) putCoder(c *coder, now int64) {
+	if c != nil {
+		c.enc.SetIndependent(false)
+		free := p.idle(c.channels, c.corrects)
+		*free = append(*free, idle[*coder]{c, now})
 	}
 }
 
@@ -127,12 +171,14 @@ func (p *pool) close() { p.free(1<<63 - 1) }
 
 func (p *pool) free(before int64) {
 	for i := range 2 {
-		p.encoders[i] = slices.DeleteFunc(p.encoders[i], func(e idle[opus.Encoder]) bool {
-			if e.since < before {
-				e.what.Close()
-			}
-			return e.since < before
-		})
+		for j := range 2 {
+			p.coders[i][j] = slices.DeleteFunc(p.coders[i][j], func(c idle[*coder]) bool {
+				if c.since < before {
+					c.what.enc.Close()
+				}
+				return c.since < before
+			})
+		}
 		p.decoders[i] = slices.DeleteFunc(p.decoders[i], func(d idle[opus.Decoder]) bool {
 			if d.since < before {
 				d.what.Close()

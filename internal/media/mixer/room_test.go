@@ -113,10 +113,11 @@ func (r *room) now() time.Time { return r.begin.Add(time.Duration(r.ms) * time.M
 type mic struct {
 	r       *room
 	src     *Source
-	packets [][]byte           // nil: it can only be silent
-	samples int                // of a packet
-	talk    func(n int) []byte // instead of packets: what it says as its nth
-	said    int                // how many packets it talked
+	packets [][]byte                    // nil: it can only be silent
+	samples int                         // of a packet
+	talk    func(n int) []byte          // instead of packets: what it says as its nth
+	wrap    func(payload []byte) []byte // with redundancy
+	said    int                         // how many packets it talked
 	talking bool
 	off     bool // sends nothing at all
 	phase   int
@@ -151,6 +152,8 @@ type heard struct {
 	pt      uint8
 	ssrc    uint32
 	payload []byte
+	red     bool
+	older   []older // what came with it
 }
 
 func (e *ear) SendRTP(header, payload []byte) {
@@ -163,7 +166,16 @@ func (e *ear) SendRTP(header, payload []byte) {
 	if err := p.Parse(raw); err != nil {
 		e.r.t.Fatalf("the mixer sent %x: %v", raw, err)
 	}
-	e.got = append(e.got, heard{e.r.ms, p.Seq, p.Timestamp, p.PayloadType, p.SSRC, p.Payload()})
+	h := heard{ms: e.r.ms, seq: p.Seq, ts: p.Timestamp, pt: p.PayloadType, ssrc: p.SSRC, payload: p.Payload()}
+	if e.l.cfg.REDPayloadType != 0 && h.pt == testRED {
+		var x red
+		var ok bool
+		if h.payload, ok = x.unwrap(p.Payload(), testPT); !ok || len(p.Payload()) > maxRED && x.n > 0 {
+			e.r.t.Fatalf("the mixer sent %x as redundant", raw)
+		}
+		h.pt, h.red, h.older = testPT, true, append([]older(nil), x.older[:x.n]...)
+	}
+	e.got = append(e.got, h)
 }
 
 // join adds an attendee with both halves; hz 0 has nothing to say.
@@ -176,6 +188,13 @@ func (r *room) listen(id string, exclude ...string) *ear {
 	e.l = r.m.AddListener(ListenerConfig{Sender: e, PayloadType: testPT, SSRC: uint32(1000 + len(r.order)), Exclude: exclude})
 	r.ears[id] = e
 	r.order = append(r.order, id)
+	return e
+}
+
+// listenRED is listen for one that prefers redundancy.
+func (r *room) listenRED(id string, exclude ...string) *ear {
+	e := r.listen(id, exclude...)
+	e.l.cfg.REDPayloadType = testRED
 	return e
 }
 
@@ -201,7 +220,11 @@ func (k *mic) packet() *rtp.Packet {
 		}
 		k.said++
 	}
-	p := makePacket(testPT, k.seq, k.ts, k.ssrc, k.level >= 0, level, payload)
+	pt := uint8(testPT)
+	if k.wrap != nil {
+		pt, payload = testRED, k.wrap(payload)
+	}
+	p := makePacket(pt, k.seq, k.ts, k.ssrc, k.level >= 0, level, payload)
 	k.seq++
 	k.ts += uint32(k.samples)
 	k.n++

@@ -54,6 +54,7 @@ type Source struct {
 	topDur  int
 	seen    uint64 // bit n: top−n came
 	epoch   uint32 // goes up where numbers or timestamps jump
+	began   uint64 // the first number of the epoch
 	arrived int64  // when the last usable packet came
 	jitter  jitterMeter
 
@@ -70,6 +71,7 @@ type Source struct {
 	// passed says, during a regroup, that somebody was.
 	passed bool
 	buf    buffer
+	red    wrapping // its packets with older ones, for listeners that prefer it
 }
 
 // AddSource adds a connection that sends.
@@ -96,9 +98,10 @@ func (s *Source) push(p *rtp.Packet, now int64) {
 	m := s.m
 	m.stats.Received++
 	payload := p.Payload()
+	m.red.n = 0
 	if s.cfg.REDPayloadType != 0 && p.PayloadType == s.cfg.REDPayloadType {
 		var ok bool
-		if payload, ok = redPrimary(payload, s.cfg.PayloadType); !ok {
+		if payload, ok = m.red.unwrap(payload, s.cfg.PayloadType); !ok {
 			m.stats.Dropped++
 			return
 		}
@@ -134,62 +137,116 @@ func (s *Source) push(p *rtp.Packet, now int64) {
 		m.stats.Dropped++
 		return
 	}
-	dur := info.Samples()
-	late, ok := s.order(ext, p.Timestamp, dur)
-	if !ok {
+	if s.fresh {
+		// What came before belongs to what nobody heard.
+		s.jitter.started, m.red.n = false, 0
+		s.buf.restart(ext)
+	} else if s.known(ext) {
 		m.stats.Late++
 		return
 	}
 	s.arrived = now
-	behind := s.jitter.push(p.Timestamp, arrival)
-	if !late {
+	f := packet{ext: ext, ts: p.Timestamp, dur: info.Samples(), stereo: info.Stereo, payload: payload}
+	f.late = s.jitter.push(f.ts, arrival)
+	if s.fresh || ext > s.top {
 		s.listen(p, info, payload, now)
-		s.tap(p.Timestamp, dur, now, payload)
 	}
 	// Grouping comes before keeping: a mix or a passing that begins now begins
-	// with this packet.
+	// with this packet, or what it brings back.
 	if m.dirty {
 		m.regroup(now)
 	}
-	if m.usable {
-		s.buf.keep(ext, p.Timestamp, dur, info.Stereo, s.quiet, now, behind, payload)
-		if s.buf.mixing && ext < s.buf.next {
-			m.stats.Late++
-		}
-	} else {
-		s.buf.done = max(s.buf.done, ext)
+	for _, o := range m.red.older[:m.red.n] {
+		s.restore(o, f, now)
+	}
+	s.take(f, now)
+}
+
+// packet is one packet of a source.
+type packet struct {
+	ext     uint64
+	ts      uint32
+	dur     int
+	stereo  bool
+	late    int64 // by how much, in ns, it came later than the earliest ones do
+	payload []byte
+}
+
+// restore takes a packet that was lost and came with a later one. Numbers are not
+// told of such; what does not fit the time line is left out.
+func (s *Source) restore(o older, in packet, now int64) {
+	info, err := opus.Parse(o.payload)
+	if err != nil || o.offset == 0 || o.offset%uint32(info.Samples()) != 0 {
+		return
+	}
+	dur := info.Samples()
+	back := uint64(o.offset) / uint64(dur)
+	f := packet{ext: in.ext - back, ts: in.ts - o.offset, dur: dur, stereo: info.Stereo, payload: o.payload}
+	if back >= ringSize || s.known(f.ext) || f.ext < s.began || f.ts != s.topTS+uint32(f.ext-s.top)*uint32(s.topDur) {
+		return
+	}
+	// That late it came, and so long the next that is lost must be waited for.
+	f.late = in.late + int64(o.offset)*int64(time.Second)/opus.SampleRate
+	s.jitter.peak = max(s.jitter.peak, f.late)
+	s.m.stats.Restored++
+	s.take(f, now)
+}
+
+// take keeps a packet and passes it on.
+func (s *Source) take(f packet, now int64) {
+	m := s.m
+	if !s.order(f) {
+		s.tap(f.ts, f.dur, now, f.payload)
+	}
+	s.buf.keep(f, s.quiet, now)
+	if s.buf.mixing && f.ext < s.buf.next {
+		m.stats.Late++
 	}
 	for _, l := range s.pass {
-		l.forward(s, ext, p.Timestamp, dur, payload)
+		l.forward(s, f)
 	}
 }
 
-// order places a packet among those before it. ok is false for one that came
-// already or is too old to matter.
-func (s *Source) order(ext uint64, ts uint32, dur int) (late, ok bool) {
+// redundant is a packet with up to depth of those before it, as they came.
+func (s *Source) redundant(f packet, payloadType uint8, depth int) []byte {
+	return s.red.payload(f.ext, payloadType, f.payload, depth, func(back int) ([]byte, uint32) {
+		if k := s.buf.at(f.ext - uint64(back)); k != nil {
+			return k.payload, f.ts - k.ts
+		}
+		return nil, 0
+	})
+}
+
+// known reports whether a packet came already or is too old to matter.
+func (s *Source) known(ext uint64) bool {
+	if ext > s.top {
+		return false
+	}
+	gap := s.top - ext
+	return gap > 63 || s.seen>>gap&1 != 0
+}
+
+// order places a packet, which is not known, among those before it, and reports
+// whether it is late.
+func (s *Source) order(f packet) (late bool) {
 	switch {
 	case s.fresh:
 		s.fresh = false
 		s.epoch++
-		s.seen = 1
-		s.jitter.started = false
-		s.buf.restart(ext)
-	case ext > s.top:
-		gap := ext - s.top
-		if gap > maxGap || ts != s.topTS+uint32(gap)*uint32(s.topDur) {
+		s.seen, s.began = 1, f.ext
+	case f.ext > s.top:
+		gap := f.ext - s.top
+		if gap > maxGap || f.ts != s.topTS+uint32(gap)*uint32(s.topDur) {
 			s.epoch++
+			s.began = f.ext
 		}
 		s.seen = s.seen<<min(gap, 64) | 1
 	default:
-		gap := s.top - ext
-		if gap > 63 || s.seen>>gap&1 != 0 {
-			return true, false
-		}
-		s.seen |= 1 << gap
-		return true, true
+		s.seen |= 1 << (s.top - f.ext)
+		return true
 	}
-	s.top, s.topTS, s.topDur = ext, ts, dur
-	return false, true
+	s.top, s.topTS, s.topDur = f.ext, f.ts, f.dur
+	return false
 }
 
 // listen measures a packet and decides whether the source talks.

@@ -121,6 +121,32 @@ func (s *Section) Opus() *Payload {
 	return nil
 }
 
+// RED returns the payload type of redundant audio (RFC 2198) that carries this
+// Opus payload type and nothing else, if the client prefers it to that; nil when
+// it does not.
+func (s *Section) RED(opus *Payload) *Payload {
+	for i := range s.Payloads {
+		p := &s.Payloads[i]
+		if p.Type == opus.Type {
+			return nil
+		}
+		if strings.EqualFold(p.Name, "red") && p.ClockRate == opus.ClockRate && p.Channels == opus.Channels && carries(p.Parameters, opus.Type) {
+			return p
+		}
+	}
+	return nil
+}
+
+// carries reports whether all of a list of payload types, "111/111", are this one.
+func carries(list string, payloadType uint8) bool {
+	for _, item := range strings.Split(list, "/") {
+		if item != strconv.Itoa(int(payloadType)) {
+			return false
+		}
+	}
+	return true
+}
+
 // Accept lists those of the offered feedback mechanisms that are wanted, in
 // the order of wanted.
 func (p *Payload) Accept(wanted []string) []string {

@@ -336,10 +336,48 @@ func TestWhatChromiumOffers(t *testing.T) {
 		if s := &o.Sections[0]; s.Payloads[0].Name != "red" || s.Opus().Type != 111 {
 			t.Errorf("%+v", s.Payloads)
 		}
+		if red := o.Sections[0].RED(o.Sections[0].Opus()); red == nil || red.Type != 63 || red.Parameters != "111/111" {
+			t.Errorf("RED is %+v", red)
+		}
 		if s := o.Sections[2]; s.Kind != "application" || s.Payloads != nil || !cmp.Equal(s.Formats, []string{"webrtc-datachannel"}) {
 			t.Errorf("%+v", s)
 		}
 	})
+}
+
+func TestREDIsTakenWhenItIsPreferred(t *testing.T) {
+	opus := Payload{Type: 111, Name: "opus", ClockRate: 48000, Channels: 2}
+	red := func(parameters string) Payload {
+		return Payload{Type: 63, Name: "RED", ClockRate: 48000, Channels: 2, Parameters: parameters}
+	}
+	mono := red("111/111")
+	mono.Channels = 0
+	slow := red("111/111")
+	slow.ClockRate = 8000
+	for name, c := range map[string]struct {
+		payloads []Payload
+		want     uint8
+	}{
+		"first":                  {[]Payload{red("111/111"), opus}, 63},
+		"first, with three":      {[]Payload{red("111/111/111"), opus}, 63},
+		"behind Opus":            {[]Payload{opus, red("111/111")}, 0},
+		"before Opus, not first": {[]Payload{{Type: 0, Name: "PCMU", ClockRate: 8000}, red("111/111"), opus}, 63},
+		"of another codec":       {[]Payload{red("0/0"), opus}, 0},
+		"of two codecs":          {[]Payload{red("111/0"), opus}, 0},
+		"of what it says not":    {[]Payload{red(""), opus}, 0},
+		"of one channel":         {[]Payload{mono, opus}, 0},
+		"at another rate":        {[]Payload{slow, opus}, 0},
+		"not offered":            {[]Payload{opus}, 0},
+	} {
+		s := Section{Payloads: c.payloads}
+		var got uint8
+		if p := s.RED(s.Opus()); p != nil {
+			got = p.Type
+		}
+		if got != c.want {
+			t.Errorf("%s: payload type %d, want %d", name, got, c.want)
+		}
+	}
 }
 
 // Ports, SSRCs and ids that belong together stay what they are from one offer
