@@ -68,6 +68,8 @@ var mediaFigures = []mediaFigure{
 	{"audio_silent_total", "Audio packets sent that were silence.", false, func(s *media.Stats) float64 { return float64(s.Audio.Silent) }},
 	{"audio_decodes_total", "Calls of the decoder.", false, func(s *media.Stats) float64 { return float64(s.Audio.Decodes) }},
 	{"audio_encodes_total", "Calls of the encoder.", false, func(s *media.Stats) float64 { return float64(s.Audio.Encodes) }},
+	{"audio_redundant_in_total", "Audio packets that came as redundant audio (RFC 2198).", false, func(s *media.Stats) float64 { return float64(s.Audio.RedundantIn) }},
+	{"audio_redundant_out_total", "Audio packets sent as redundant audio (RFC 2198).", false, func(s *media.Stats) float64 { return float64(s.Audio.RedundantOut) }},
 	{"audio_recovered_total", "Lost audio frames that in-band error correction brought back.", false, func(s *media.Stats) float64 { return float64(s.Audio.Recovered) }},
 	{"audio_restored_total", "Lost audio packets that came again with a later one (RFC 2198).", false, func(s *media.Stats) float64 { return float64(s.Audio.Restored) }},
 	{"audio_concealed_total", "Audio frames that were lost or late and made up.", false, func(s *media.Stats) float64 { return float64(s.Audio.Concealed) }},

@@ -55,6 +55,8 @@ func (s *Stats) add(o Stats) {
 	a.Mixed += o.Audio.Mixed
 	a.Silent += o.Audio.Silent
 	a.Concealed += o.Audio.Concealed
+	a.RedundantIn += o.Audio.RedundantIn
+	a.RedundantOut += o.Audio.RedundantOut
 	a.Recovered += o.Audio.Recovered
 	a.Restored += o.Audio.Restored
 	a.Late += o.Audio.Late

@@ -131,6 +131,7 @@ func (l *Listener) sendMixed(c *coder) {
 	if l.cfg.REDPayloadType == 0 {
 		l.sendFrame(l.cfg.PayloadType, c.packet(0))
 	} else {
+		l.m.stats.RedundantOut++
 		l.sendFrame(l.cfg.REDPayloadType, c.redundant(l.cfg.PayloadType, int(min(uint64(l.depth), l.heard))))
 	}
 	l.heard++
@@ -200,6 +201,7 @@ func (l *Listener) forward(s *Source, f packet) {
 		return
 	}
 	// What this listener was not sent, it is not told of.
+	m.stats.RedundantOut++
 	depth := int(min(uint64(l.depth), f.ext-l.low))
 	l.send(l.cfg.REDPayloadType, seq, t, s.redundant(f, l.cfg.PayloadType, depth))
 }

@@ -83,12 +83,14 @@ type Stats struct {
 	Mixed     uint64 // packets sent that were a mix
 	Silent    uint64 // packets sent that were silence
 	Concealed uint64 // frames that were lost or late and made up
-	Recovered uint64 // frames that in-band error correction brought back
-	Restored  uint64 // packets that the redundancy of others brought back (RFC 2198)
-	Late      uint64 // packets that came after their turn, or twice
-	Dropped   uint64 // packets refused: malformed, muted, barred, too many
-	Skipped   uint64 // frames left out to catch up
-	Failures  uint64 // calls of the codec that failed
+	// RedundantIn and RedundantOut count packets that came and left as RFC 2198.
+	RedundantIn, RedundantOut uint64
+	Recovered                 uint64 // frames that in-band error correction brought back
+	Restored                  uint64 // packets that the redundancy of others brought back (RFC 2198)
+	Late                      uint64 // packets that came after their turn, or twice
+	Dropped                   uint64 // packets refused: malformed, muted, barred, too many
+	Skipped                   uint64 // frames left out to catch up
+	Failures                  uint64 // calls of the codec that failed
 }
 
 // Mixer is the audio of one meeting. It is not safe for concurrent use.

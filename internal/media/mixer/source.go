@@ -105,6 +105,7 @@ func (s *Source) push(p *rtp.Packet, now int64) {
 			m.stats.Dropped++
 			return
 		}
+		m.stats.RedundantIn++
 	} else if p.PayloadType != s.cfg.PayloadType {
 		m.stats.Dropped++
 		return

@@ -27,7 +27,7 @@ class Person {
 
   last(name) { return this.log.filter((entry) => entry.name === name).at(-1); }
 
-  async join({ meeting, attendee, tone = 0, muteFirst = false, codec, simulcast = false, unifiedPlan = true }) {
+  async join({ meeting, attendee, tone = 0, right = 0, audio, muteFirst = false, codec, simulcast = false, unifiedPlan = true }) {
     const logger = new chime.NoOpLogger();
     const devices = new chime.DefaultDeviceController(logger);
     const configuration = new chime.MeetingSessionConfiguration({ Meeting: meeting }, { Attendee: attendee });
@@ -42,6 +42,8 @@ class Person {
       this.av.setVideoCodecSendPreferences([preference]);
       this.av.setContentShareVideoCodecPreferences([preference]);
     }
+    // Clients before 2.8 have no profiles.
+    if (audio) this.av.setAudioProfile(chime.AudioProfile[audio.profile ?? 'fullbandSpeechMono'](audio.redundancy));
     const note = (name) => (...args) => this.note(name, args.map((value) => {
       if (typeof value?.statusCode === 'function') return chime.MeetingSessionStatusCode[value.statusCode()];
       try { return JSON.parse(JSON.stringify(value ?? null)); } catch { return String(value); }
@@ -81,7 +83,20 @@ class Person {
     this.oscillator = this.context.createOscillator();
     this.gain = this.context.createGain();
     const microphone = this.context.createMediaStreamDestination();
-    this.oscillator.connect(this.gain).connect(microphone);
+    if (right) {
+      // A tone for each side.
+      const sides = this.context.createChannelMerger(2);
+      const other = this.context.createOscillator();
+      const level = this.context.createGain();
+      other.frequency.value = right;
+      level.gain.value = 0.3;
+      this.oscillator.connect(this.gain).connect(sides, 0, 0);
+      other.connect(level).connect(sides, 0, 1);
+      sides.connect(microphone);
+      other.start();
+    } else {
+      this.oscillator.connect(this.gain).connect(microphone);
+    }
     this.setTone(tone);
     this.oscillator.start();
     // Clients before 3.0 choose devices instead of starting them.
@@ -125,6 +140,30 @@ class Person {
     return frequencies.map((_, i) => samples.map((sample) => sample[i]).sort((a, b) => a - b)[Math.floor(samples.length / 2)]);
   }
 
+  /** The level in dB of each frequency, on the left and on the right. */
+  async hearSides(frequencies) {
+    if (!this.sides) {
+      const split = this.context.createChannelSplitter(2);
+      this.context.createMediaStreamSource(this.element.srcObject).connect(split);
+      this.sides = [0, 1].map((side) => {
+        const analyser = this.context.createAnalyser();
+        analyser.fftSize = 8192;
+        analyser.smoothingTimeConstant = 0;
+        split.connect(analyser, side);
+        return analyser;
+      });
+    }
+    await new Promise((resolve) => setTimeout(resolve, 500));
+    return this.sides.map((analyser) => {
+      const bins = new Float32Array(analyser.frequencyBinCount);
+      analyser.getFloatFrequencyData(bins);
+      return frequencies.map((frequency) => {
+        const bin = Math.round(frequency / (rate / analyser.fftSize));
+        return Math.max(-200, ...bins.slice(bin - 2, bin + 3));
+      });
+    });
+  }
+
   /** A canvas that shows one colour, with a square that moves. */
   picture(colour, width = 640, height = 360) {
     const canvas = document.createElement('canvas');
@@ -156,6 +195,20 @@ class Person {
   }
 
   share(colour) { return this.av.startContentShare(this.picture(colour, 960, 540)); }
+
+  /** A share with a tone in it, as that of a tab that plays something. */
+  shareWithSound(colour, tone) {
+    const oscillator = this.context.createOscillator();
+    const level = this.context.createGain();
+    const sound = this.context.createMediaStreamDestination();
+    oscillator.frequency.value = tone;
+    level.gain.value = 0.3;
+    oscillator.connect(level).connect(sound);
+    oscillator.start();
+    const stream = this.picture(colour, 960, 540);
+    stream.addTrack(sound.stream.getAudioTracks()[0]);
+    return this.av.startContentShare(stream);
+  }
 
   stopShare() { this.av.stopContentShare(); }
 

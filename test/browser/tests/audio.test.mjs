@@ -67,3 +67,60 @@ test('a muted client that keeps sending sound is not heard', async () => {
   await ben.until('the mute to show', (id) => window.person.muted[id] === true, ann.id);
   await ben.hears([], everyTone);
 });
+
+test('redundancy goes both ways with clients that prefer it, and not with one that has it off', async () => {
+  const metric = (name) => on.server.metric(`belfry_media_audio_redundant_${name}_total`);
+  const { meeting, ann } = await on.gather(['ann']);
+  await eventually('redundant packets of ann', async () => await metric('in') > 50);
+  const ben = await on.browser.join(meeting, await on.server.attendee(meeting, 'ben'), { tone: 0 });
+  const before = await metric('out');
+  await ben.hears([tones.ann], everyTone);
+  await eventually('redundant packets for ben', async () => await metric('out') > before + 50);
+  const section = (person, which) => person.run((description) => {
+    const { sdp } = window.person.session.audioVideoController.rtcPeerConnection[description];
+    return sdp.split('\r\n').find((line) => line.startsWith('m=audio')).split(' ').slice(3);
+  }, which);
+  assert.deepEqual(await section(ben, 'remoteDescription'), ['63', '111']);
+
+  const { cat, dan } = await on.gather(['cat', 'dan'], { cat: { audio: { redundancy: false } }, dan: { audio: { redundancy: false } } });
+  assert.deepEqual(await section(cat, 'remoteDescription'), ['111']);
+  await cat.hears([tones.dan], everyTone);
+  await dan.hears([tones.cat], everyTone);
+});
+
+test('stereo music of 128 kbps arrives as it is, in stereo', async () => {
+  const stereo = { profile: 'fullbandMusicStereo' };
+  const encodes = await on.server.metric('belfry_media_audio_encodes_total');
+  const { ann, ben } = await on.gather(['ann', 'ben'], { ann: { tone: tones.ann, right: tones.cat, audio: stereo }, ben: { tone: 0, audio: stereo } });
+  await ben.hears([tones.ann, tones.cat], everyTone);
+  // Each ear hears its own tone, and the other's at most faintly.
+  const apart = await eventually('two sides', async () => {
+    const [left, right] = await ben.run((list) => window.person.hearSides(list), [tones.ann, tones.cat]);
+    return left[0] - left[1] > 20 && right[1] - right[0] > 20 && { left, right };
+  });
+  assert.ok(apart);
+  // Bytes a packet: a machine that is held up sends and gets fewer of them.
+  const size = (person, type, packets, bytes) => eventually(`statistics of ${type}`, async () => {
+    const read = async () => (await person.run(() => window.person.stats())).find((entry) => entry.type === type && entry.kind === 'audio');
+    const first = await read();
+    await new Promise((resolve) => setTimeout(resolve, 2000));
+    const second = await read();
+    return first && second && second[packets] > first[packets] && (second[bytes] - first[bytes]) / (second[packets] - first[packets]);
+  });
+  const sent = await size(ann, 'outbound-rtp', 'packetsSent', 'bytesSent');
+  const received = await size(ben, 'inbound-rtp', 'packetsReceived', 'bytesReceived');
+  assert.ok(received > sent * 0.7, `packets of ${sent.toFixed(0)} bytes were sent and of ${received.toFixed(0)} arrived`);
+  // It was passed on: nothing was coded anew.
+  assert.equal(await on.server.metric('belfry_media_audio_encodes_total'), encodes);
+});
+
+test('the sound of a content share reaches all but its owner', async () => {
+  const { ann, ben, cat } = await on.gather(['ann', 'ben', 'cat'], { ann: { tone: 0 }, ben: { tone: 0 } });
+  await Promise.all([ann, ben].map((person) => person.hears([tones.cat], everyTone)));
+  await ann.run(([colour, tone]) => window.person.shareWithSound(colour, tone), ['blue', tones.dan]);
+  await ben.hears([tones.cat, tones.dan], everyTone);
+  await cat.hears([tones.dan], everyTone);
+  await ann.hears([tones.cat], everyTone);
+  await ann.run(() => window.person.stopShare());
+  await ben.hears([tones.cat], everyTone);
+});
