@@ -21,10 +21,42 @@ type VideoHeader struct {
 	PictureIDBits uint8 // 0, 7 or 15
 	HasTL0PicIdx  bool
 	TL0PicIdx     uint8
-	Temporal      uint8 // temporal layer (TID)
-	Spatial       uint8 // spatial layer of VP9 (SID)
+	// Temporal and Spatial are the layer of the frame (TID, SID), at most
+	// MaxTemporal-1 and MaxSpatial-1: what lies above counts as the highest.
+	Temporal, Spatial uint8
+	// Start and End say that the packet begins or ends a frame, of one spatial
+	// layer where there are several. End is known of VP9 alone.
+	Start, End bool
+	// Sync says that a receiver that had only lower temporal layers can go on with
+	// this one: Y of VP8, U of VP9.
+	Sync bool
+	// InterPicture says that a VP9 frame is predicted from other pictures (P), and
+	// InterLayer that it is from the spatial layer below (D).
+	InterPicture, InterLayer bool
 
 	pictureAt, tl0At uint16 // where they are in the payload
+	sizesAt          uint16 // likewise, of the sizes of VP9's spatial layers; 0 for none
+	sizes            uint8  // how many
+}
+
+// How many layers are told apart, of each kind. The codecs can number up to 8;
+// what encoders make is up to 3 of each.
+const (
+	MaxSpatial  = 4
+	MaxTemporal = 4
+)
+
+// Layered says that the payload announces the size of each spatial layer.
+func (h *VideoHeader) Layered() bool { return h.sizes > 0 }
+
+// LayerSize is the size of a spatial layer that the VP9 payload announces, 0 when
+// it announces none. The payload is that which the header was parsed from.
+func (h *VideoHeader) LayerSize(payload []byte, spatial int) (width, height uint32) {
+	if spatial >= int(h.sizes) {
+		return 0, 0
+	}
+	b := payload[int(h.sizesAt)+4*spatial:]
+	return uint32(binary.BigEndian.Uint16(b)), uint32(binary.BigEndian.Uint16(b[2:]))
 }
 
 // Patch writes other numbers into the payload that the header was parsed from,
@@ -49,9 +81,11 @@ func ParseVP8(b []byte, h *VideoHeader) bool {
 		return false
 	}
 	start := b[0]&0x10 != 0 && b[0]&0x07 == 0 // S and partition 0
+	h.Start = start
 	n := 1
 	if b[0]&0x80 != 0 {
 		if len(b) < 2 {
+			*h = VideoHeader{}
 			return false
 		}
 		x := b[1]
@@ -73,6 +107,7 @@ func ParseVP8(b []byte, h *VideoHeader) bool {
 			}
 			if x&0x20 != 0 {
 				h.Temporal = b[n] >> 6
+				h.Sync = b[n]&0x20 != 0
 			}
 			n++
 		}
@@ -100,6 +135,7 @@ func (h *VideoHeader) size(width, height uint32) {
 // follows it, 0 when there is no room.
 func (h *VideoHeader) picture(b []byte, n int) int {
 	if len(b) <= n {
+		*h = VideoHeader{}
 		return 0
 	}
 	h.pictureAt = uint16(n)

@@ -28,16 +28,17 @@ func TestParseVP8(t *testing.T) {
 		want    VideoHeader
 		bad     bool
 	}{
-		"no extension, key frame":  {payload: "10 50 01 00 9d012a 8002 6801", want: VideoHeader{KeyFrame: true, Width: 640, Height: 360, CodedWidth: 640, CodedHeight: 360}},
-		"scaling bits are no size": {payload: "10 50 01 00 9d012a 8042 6881", want: VideoHeader{KeyFrame: true, Width: 640, Height: 360, CodedWidth: 640, CodedHeight: 360}},
-		"inter frame":              {payload: "10 51 01 00", want: VideoHeader{}},
+		"no extension, key frame":  {payload: "10 50 01 00 9d012a 8002 6801", want: VideoHeader{Start: true, KeyFrame: true, Width: 640, Height: 360, CodedWidth: 640, CodedHeight: 360}},
+		"scaling bits are no size": {payload: "10 50 01 00 9d012a 8042 6881", want: VideoHeader{Start: true, KeyFrame: true, Width: 640, Height: 360, CodedWidth: 640, CodedHeight: 360}},
+		"inter frame":              {payload: "10 51 01 00", want: VideoHeader{Start: true}},
 		"middle of a key frame":    {payload: "00 50 01 00", want: VideoHeader{}},
 		"second partition":         {payload: "11 50 01 00", want: VideoHeader{}},
-		"picture of 7 bits":        {payload: "90 80 7f 51", want: VideoHeader{PictureID: 127, PictureIDBits: 7}},
-		"picture of 15 bits":       {payload: "90 80 ffff 51", want: VideoHeader{PictureID: 0x7fff, PictureIDBits: 15}},
+		"picture of 7 bits":        {payload: "90 80 7f 51", want: VideoHeader{Start: true, PictureID: 127, PictureIDBits: 7}},
+		"picture of 15 bits":       {payload: "90 80 ffff 51", want: VideoHeader{Start: true, PictureID: 0x7fff, PictureIDBits: 15}},
 		"all of it": {payload: "90 e0 8123 07 80 50 01 00 9d012a 8002 6801",
-			want: VideoHeader{KeyFrame: true, Width: 640, Height: 360, CodedWidth: 640, CodedHeight: 360, PictureID: 0x123, PictureIDBits: 15, HasTL0PicIdx: true, TL0PicIdx: 7, Temporal: 2}},
-		"key frame too short for a size": {payload: "10 50", want: VideoHeader{KeyFrame: true}},
+			want: VideoHeader{Start: true, KeyFrame: true, Width: 640, Height: 360, CodedWidth: 640, CodedHeight: 360, PictureID: 0x123, PictureIDBits: 15, HasTL0PicIdx: true, TL0PicIdx: 7, Temporal: 2}},
+		"layer sync":                     {payload: "90 20 60 51", want: VideoHeader{Start: true, Temporal: 1, Sync: true}},
+		"key frame too short for a size": {payload: "10 50", want: VideoHeader{Start: true, KeyFrame: true}},
 		"empty":                          {payload: "", bad: true},
 		"descriptor alone":               {payload: "10", bad: true},
 		"no X":                           {payload: "90", bad: true},
@@ -132,15 +133,17 @@ func TestParseVP9(t *testing.T) {
 		bad     bool
 	}{
 		"key frame with size": {payload: "8a 8123 18 0280 0168 00 82 49",
-			want: VideoHeader{KeyFrame: true, PictureID: 0x123, PictureIDBits: 15, Width: 640, Height: 360, CodedWidth: 640, CodedHeight: 360}},
-		"inter frame":            {payload: "c8 8123 86", want: VideoHeader{PictureID: 0x123, PictureIDBits: 15}},
+			want: VideoHeader{Start: true, KeyFrame: true, PictureID: 0x123, PictureIDBits: 15, Width: 640, Height: 360, CodedWidth: 640, CodedHeight: 360}},
+		"inter frame":            {payload: "c8 8123 86", want: VideoHeader{Start: true, InterPicture: true, PictureID: 0x123, PictureIDBits: 15}},
 		"key frame, middle":      {payload: "80 8123 86", want: VideoHeader{PictureID: 0x123, PictureIDBits: 15}},
-		"layers, not flexible":   {payload: "a8 7f 40 09 86", want: VideoHeader{KeyFrame: true, PictureID: 127, PictureIDBits: 7, Temporal: 2, HasTL0PicIdx: true, TL0PicIdx: 9}},
-		"upper layer is no key":  {payload: "a8 7f 02 09 86", want: VideoHeader{PictureID: 127, PictureIDBits: 7, Spatial: 1, HasTL0PicIdx: true, TL0PicIdx: 9}},
-		"flexible, two pictures": {payload: "f8 7f 00 03 04 86", want: VideoHeader{PictureID: 127, PictureIDBits: 7}},
-		"flexible, four":         {payload: "f8 7f 00 03 03 03 04 86", bad: true},
-		"empty":                  {bad: true},
-		"descriptor alone":       {payload: "88 7f", bad: true},
+		"layers, not flexible":   {payload: "a8 7f 40 09 86", want: VideoHeader{Start: true, KeyFrame: true, PictureID: 127, PictureIDBits: 7, Temporal: 2, HasTL0PicIdx: true, TL0PicIdx: 9}},
+		"upper layer is no key":  {payload: "a8 7f 02 09 86", want: VideoHeader{Start: true, PictureID: 127, PictureIDBits: 7, Spatial: 1, HasTL0PicIdx: true, TL0PicIdx: 9}},
+		"flexible, two pictures": {payload: "f8 7f 00 03 04 86", want: VideoHeader{Start: true, InterPicture: true, PictureID: 127, PictureIDBits: 7}},
+		"end of a layer's frame": {payload: "e4 7f 53 09 86", want: VideoHeader{End: true, InterPicture: true, Sync: true, InterLayer: true, Temporal: 2, Spatial: 1,
+			PictureID: 127, PictureIDBits: 7, HasTL0PicIdx: true, TL0PicIdx: 9}},
+		"flexible, four":   {payload: "f8 7f 00 03 03 03 04 86", bad: true},
+		"empty":            {bad: true},
+		"descriptor alone": {payload: "88 7f", bad: true},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -2,9 +2,10 @@ package rtp
 
 import "encoding/binary"
 
-// ParseVP9 reads the payload descriptor (RFC 9628 4.2) as far as forwarding one
-// layer needs it: picture id, layer indices, key frames, and the size, from the
-// scalability structure and from the frame header that begins here, if one does.
+// ParseVP9 reads the payload descriptor (RFC 9628 4.2), flexible or not: picture
+// id, layer indices, how the frame is predicted, key frames, and the size, from
+// the scalability structure and from the frame header that begins here, if one
+// does.
 func ParseVP9(b []byte, h *VideoHeader) bool {
 	*h = VideoHeader{}
 	if len(b) == 0 {
@@ -12,9 +13,10 @@ func ParseVP9(b []byte, h *VideoHeader) bool {
 	}
 	const (
 		flagI, flagP, flagL, flagF = 0x80, 0x40, 0x20, 0x10
-		flagB, flagV               = 0x08, 0x02
+		flagB, flagE, flagV        = 0x08, 0x04, 0x02
 	)
 	f := b[0]
+	h.Start, h.End, h.InterPicture = f&flagB != 0, f&flagE != 0, f&flagP != 0
 	n := 1
 	if f&flagI != 0 {
 		if n = h.picture(b, n); n == 0 {
@@ -26,7 +28,8 @@ func ParseVP9(b []byte, h *VideoHeader) bool {
 			*h = VideoHeader{}
 			return false
 		}
-		h.Temporal, h.Spatial = b[n]>>5, b[n]>>1&7
+		h.Temporal, h.Spatial = min(b[n]>>5, MaxTemporal-1), min(b[n]>>1&7, MaxSpatial-1)
+		h.Sync, h.InterLayer = b[n]&0x10 != 0, b[n]&1 != 0
 		n++
 		if f&flagF == 0 {
 			if n = h.tl0(b, n); n == 0 {
@@ -75,6 +78,7 @@ func (h *VideoHeader) scalability(b []byte, n int) int {
 		if len(b) < n+4*layers {
 			return 0
 		}
+		h.sizesAt, h.sizes = uint16(n), uint8(layers)
 		for range layers {
 			h.size(uint32(binary.BigEndian.Uint16(b[n:])), uint32(binary.BigEndian.Uint16(b[n+2:])))
 			n += 4

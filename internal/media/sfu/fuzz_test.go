@@ -67,6 +67,15 @@ func FuzzPublication(f *testing.F) {
 		}
 	}
 	f.Add(slices.Concat(step(7, nil), run, step(3, rtp.AppendSR(nil, 21, rtp.SenderInfo{NTP: 1 << 60})), run))
+	te := &temporalEncoder{}
+	run = nil
+	for i := range 8 {
+		for _, p := range te.frame(i == 0, 2, 0).packets {
+			run = append(run, step(byte(i&1), p.Raw)...)
+		}
+		run = append(run, 11, byte(i<<1))
+	}
+	f.Add(slices.Concat(run, step(10, nil)))
 	f.Add(slices.Concat(step(8, nil), step(1, []byte{0x80, 97, 0, 0, 0, 0, 0, 0, 0, 0, 0, 12, 0, 1, 0x10, 0})))
 	f.Fuzz(func(t *testing.T, in []byte) {
 		down := &texts{t: t, sent: map[index][]byte{}, ext: map[uint32]*rtp.Extender{}}
@@ -116,6 +125,8 @@ func FuzzPublication(f *testing.F) {
 				pub.Update(cfg, now)
 			case 9:
 				sub.Update(downCodecs[n&1:], Extensions{AbsSendTime: uint8(n), Orientation: uint8(n >> 4)}, n&2 == 0, now)
+			case 11:
+				sub.Choose(Point{StreamID: uint32(2 + op>>5&1), Spatial: uint8(n) & 3, Temporal: uint8(n) >> 2 & 3}, now)
 			case 10:
 				for i, s := range subs { // asks for everything there may be
 					seqs := make([]uint16, 0, maxNACK)
@@ -126,6 +137,7 @@ func FuzzPublication(f *testing.F) {
 				}
 			}
 			r.Sources()
+			pub.Points(nil)
 		}
 		pub.Close()
 		r.Tick(now + second)

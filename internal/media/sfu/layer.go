@@ -18,6 +18,7 @@ const (
 	quietAfter       = 1 * second        // a layer without packets for so long gets a stand-in
 	stalledAfter     = 2500 * millisecond
 	measureEvery     = 10 * second // between key frames asked of a layer that is held back
+	raiseAfter       = 2 * second  // so long a higher temporal layer may take to come by itself
 	leftFor          = 2 * second  // packets of the SSRC before are dropped, not followed
 	cacheKeep        = 1 * second
 )
@@ -45,6 +46,12 @@ type layer struct {
 	cache     *rtp.Cache // nil until a subscription can ask for packets
 	rate      rate
 	inRun     int // packets of the run being pushed
+
+	codec      *codecEntry              // of the newest packet; nil before the first
+	structure  *rtp.DependencyStructure // in force; nil before the first
+	structures uint32                   // how many came
+	structured uint64                   // the number of the packet that brought it
+	parts      *parts                   // its spatial and temporal layers; nil while it has none
 
 	parameterSets bool // an SPS was seen in the stream
 	width, height uint32
@@ -94,9 +101,19 @@ func (l *layer) restart(now int64) {
 		l.cache.Reset()
 	}
 	l.srKnown = false
+	l.forgetParts()
 	if len(l.subs) > 0 {
 		l.requestKeyFrame(now)
 	}
+}
+
+// forgetParts forgets the layers within the stream. Packets of the run being pushed
+// may still refer to the structure, so it stays where it is.
+func (l *layer) forgetParts() {
+	if l.structure != nil {
+		*l.structure = rtp.DependencyStructure{}
+	}
+	l.structured, l.parts = 0, nil
 }
 
 // live reports whether packets come, and have for long enough to be trusted.

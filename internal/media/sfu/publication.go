@@ -89,6 +89,10 @@ type item struct {
 	h     rtp.VideoHeader
 
 	orientation, dependency []byte
+	dep                     rtp.Dependency // parsed, when there is one
+	structures              uint32         // of the layer, when this came
+	spatial, temporal       uint8          // layer of the frame
+	end                     bool           // of a frame of one spatial layer
 }
 
 // Publish begins a publication and gives it its ids. It becomes a source with
@@ -389,9 +393,17 @@ func (p *Publication) admit(pkt *rtp.Packet, now int64) {
 	if x := p.cfg.Extensions.Orientation; x != 0 {
 		it.orientation = pkt.Extension(x)
 	}
-	if x := p.cfg.Extensions.DependencyDescriptor; x != 0 {
-		it.dependency = pkt.Extension(x)
+	if l.codec != codec {
+		l.codec = codec
+		l.forgetParts()
 	}
+	it.spatial, it.temporal, it.end = it.h.Spatial, it.h.Temporal, it.h.End
+	if x := p.cfg.Extensions.DependencyDescriptor; x != 0 {
+		if it.dependency = pkt.Extension(x); it.dependency != nil {
+			l.describe(it)
+		}
+	}
+	l.part(it, size, now)
 	sized := false
 	if it.key {
 		l.keys.gotKeyFrame()
@@ -408,6 +420,35 @@ func (p *Publication) admit(pkt *rtp.Packet, now int64) {
 		if p.list(now) || sized {
 			r.changed()
 		}
+	}
+}
+
+// describe reads the dependency descriptor of a packet. One that cannot be read is
+// not passed on.
+func (l *layer) describe(it *item) {
+	st := l.structure
+	switch {
+	case st == nil:
+		st = new(rtp.DependencyStructure)
+		l.structure = st
+		fallthrough
+	case it.ext >= l.structured:
+		if rtp.AttachesStructure(it.dependency) {
+			l.structures++
+			l.structured = it.ext
+		}
+	default:
+		// From before the structure in force, which it must not replace.
+		l.pub.r.structure = *st
+		st = &l.pub.r.structure
+	}
+	if !rtp.ParseDependency(it.dependency, st, &it.dep) {
+		it.dependency = nil
+		return
+	}
+	it.structures = l.structures
+	if it.dep.Known && it.codec.targets() {
+		it.spatial, it.temporal, it.end = it.dep.Spatial, it.dep.Temporal, it.dep.End
 	}
 }
 
@@ -480,6 +521,9 @@ func (p *Publication) tick(now int64) {
 	for _, l := range p.layers {
 		if l.lastPacket != 0 {
 			l.rate.advance(now)
+		}
+		if l.parts != nil {
+			l.parts.tick(now)
 		}
 		if now-l.leftAt > leftFor {
 			l.left = 0

@@ -61,48 +61,60 @@ func (s *Subscription) HandleNACK(seqs []uint16) {
 func (s *Subscription) resend(out uint64) {
 	seg := &s.seg
 	if out < seg.outFirst {
-		seg = nil
-		for i := range s.past {
-			if p := &s.past[i]; p.layer != nil && p.outFirst <= out {
-				seg = p
-				break
-			}
-		}
+		seg = s.past.byOut(out)
 	}
 	if seg == nil || seg.layer == nil || seg.epoch != seg.layer.epoch || seg.layer.cache == nil {
 		return
 	}
+	ext := out - seg.outFirst + seg.first
 	p := &s.r.packet
-	if !seg.layer.cache.Get(uint16(out-seg.outFirst+seg.first), p) || p.PayloadType != seg.in || !s.back.take(2) {
+	if ext > seg.last || !seg.layer.cache.Get(uint16(ext), p) || p.PayloadType != seg.in || !s.back.take(2) {
 		return
 	}
 	s.r.stats.Resent++
-	pub := seg.layer.pub
-	var orientation, dependency []byte
-	if x := pub.cfg.Extensions.Orientation; x != 0 {
-		orientation = p.Extension(x)
+	timestamp := p.Timestamp - seg.timestamp
+	if s.fill.has(out) {
+		s.sendFiller(p, seg, out, timestamp)
+		return
 	}
-	if x := pub.cfg.Extensions.DependencyDescriptor; x != 0 {
-		dependency = p.Extension(x)
+	// What is known of it was known when it came, and is read again.
+	it := &s.r.again
+	*it = item{p: p, layer: seg.layer}
+	cfg := &seg.layer.pub.cfg
+	if x := cfg.Extensions.Orientation; x != 0 {
+		it.orientation = p.Extension(x)
 	}
 	payload := p.Payload()
-	h := &s.r.video
-	parsed := len(payload) > 0 && parse(seg.codec, payload, h)
-	if parsed {
-		h.Patch(payload, h.PictureID-seg.picture, h.TL0PicIdx-seg.tl0)
+	parsed := len(payload) > 0 && parse(seg.codec, payload, &it.h)
+	it.spatial, it.end = it.h.Spatial, it.h.End
+	if x := cfg.Extensions.DependencyDescriptor; x != 0 && seg.layer.structure != nil {
+		if b := p.Extension(x); b != nil {
+			s.r.structure = *seg.layer.structure // one that is attached must not come into force again
+			if rtp.ParseDependency(b, &s.r.structure, &it.dep) {
+				it.dependency = b
+				if it.dep.Known && (&codecEntry{codec: seg.codec}).targets() {
+					it.spatial, it.end = it.dep.Spatial, it.dep.End
+				}
+			}
+		}
 	}
-	timestamp := p.Timestamp - seg.timestamp
+	if it.dependency != nil && s.cfg.RTX == 0 && (s.cfg.Extensions.DependencyDescriptor != 0 || seg.spatial != All) {
+		return // the structure may have been another when it was sent first
+	}
+	if parsed {
+		it.h.Patch(payload, it.h.PictureID-seg.picture, it.h.TL0PicIdx-seg.tl0)
+	}
 	if s.cfg.RTX != 0 && seg.rtx != 0 {
-		header := s.header(p, seg.rtx, s.cfg.RTX, s.rtx, timestamp, orientation, dependency)
+		header := s.header(it, seg, seg.rtx, s.cfg.RTX, s.rtx, timestamp)
 		s.rtx++
 		wrapped, undo := p.WrapRTX(uint16(out))
 		s.cfg.Down.SendRTP(header, wrapped)
 		p.UndoRTX(undo)
 	} else {
-		s.cfg.Down.SendRTP(s.header(p, seg.payloadType, s.cfg.SSRC, uint16(out), timestamp, orientation, dependency), payload)
+		s.cfg.Down.SendRTP(s.header(it, seg, seg.payloadType, s.cfg.SSRC, uint16(out), timestamp), payload)
 	}
 	if parsed {
-		h.Patch(payload, h.PictureID, h.TL0PicIdx) // the cache is everybody's
+		it.h.Patch(payload, it.h.PictureID, it.h.TL0PicIdx) // the cache is everybody's
 	}
 }
 

@@ -82,12 +82,14 @@ type Router struct {
 	stats  Stats
 
 	// Scratch of the forward path, here so that it is allocated once.
-	items  []item
-	packet rtp.Packet
-	video  rtp.VideoHeader
-	header [96]byte
-	rtcp   []byte
-	seqs   []uint16
+	items     []item
+	packet    rtp.Packet
+	header    [320]byte
+	dep       [rtp.MaxDependency]byte
+	again     item
+	structure rtp.DependencyStructure
+	rtcp      []byte
+	seqs      []uint16
 }
 
 // New returns an empty Router.

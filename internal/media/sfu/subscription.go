@@ -40,10 +40,16 @@ type Subscription struct {
 	target *layer // what shall flow: want, or its stand-in while it is quiet
 	cur    *layer // what flows, or flowed last
 	live   bool   // a key frame of cur was sent, and nothing since then broke off
+	limit  limit  // of what shall flow
+	sieve  sieve  // what passes of cur
+	raised int64  // when more was chosen than passes, 0 when it does
 
 	seg  segment            // the mapping in use
-	past [segments]segment  // those before, for retransmission; newest first
+	past segments           // those before, for retransmission
+	cut  cut                // what was left out last
+	top  uint64             // the highest number of the layer that was looked at
 	out  output             // where the outgoing stream is
+	fill fillers            // numbers that went to packets of nothing
 	rtx  uint16             // next number on the RTX SSRC
 	void uint64             // up to here numbers are not sent again: headers would differ
 	hdr  rtp.HeaderWriter   // here so that it is not allocated
@@ -55,24 +61,6 @@ type Subscription struct {
 	seen meeting.VideoCodec // last codec that the receiver cannot take, 0 for none
 }
 
-// segment maps one unbroken stretch of a layer onto the outgoing stream.
-type segment struct {
-	layer       *layer
-	epoch       uint32
-	first       uint64 // extended number in the layer where it begins
-	outFirst    uint64 // the same packet's outgoing one
-	timestamp   uint32 // subtract from the layer's
-	picture     uint16 // subtract from VP8 and VP9 picture ids
-	tl0         uint8  // subtract from TL0PICIDX
-	in          uint8  // payload type of the publisher
-	payloadType uint8
-	rtx         uint8
-	codec       meeting.VideoCodec
-}
-
-// segments is how many past mappings are kept for retransmission.
-const segments = 4
-
 // output is the state that makes the outgoing stream one.
 type output struct {
 	started   bool
@@ -83,6 +71,8 @@ type output struct {
 	hasPic    bool
 	tl0       uint8
 	hasTL0    bool
+	frame     uint16 // likewise, of the dependency descriptor
+	hasFrame  bool
 	packets   uint32
 	bytes     uint32
 }
@@ -101,6 +91,7 @@ func (r *Router) Subscribe(cfg SubscribeConfig, now int64) *Subscription {
 	s.pli = bucket{tokens: pliBurst, burst: pliBurst}
 	s.back = bucket{tokens: resendBurst, burst: resendBurst}
 	s.paused = cfg.Paused
+	s.limit = unlimited
 	r.subs = append(r.subs, s)
 	s.Switch(cfg.StreamID, now)
 	return s
@@ -160,28 +151,6 @@ func (s *Subscription) Update(codecs []Codec, x Extensions, nack bool, now int64
 	}
 }
 
-// Switch moves on to another stream: at its next key frame, which is asked for;
-// until then the old one goes on. An unknown id stops the subscription and
-// reports false.
-func (s *Subscription) Switch(streamID uint32, now int64) (ok bool) {
-	if s.closed {
-		return false
-	}
-	l := s.r.layers[streamID]
-	s.want = l
-	if l == nil {
-		s.detach()
-		return false
-	}
-	if s.cur != nil && s.cur.pub != l.pub {
-		// Another sender's picture must not stay when this one was chosen.
-		s.detach()
-		s.want = l
-	}
-	s.aim(l, now)
-	return true
-}
-
 // Pause stops forwarding; the outgoing stream has no gap when it goes on.
 func (s *Subscription) Pause() {
 	s.paused = true
@@ -213,23 +182,29 @@ func (s *Subscription) Close() {
 
 // aim makes l the layer that shall flow.
 func (s *Subscription) aim(l *layer, now int64) {
-	if s.target == l {
-		if !s.live && !s.paused {
-			l.requestKeyFrame(now)
+	if s.target != l {
+		if s.target != nil && s.target != s.cur {
+			s.target.removeSub(s)
 		}
-		return
+		s.target = l
+		if l != s.cur {
+			l.subs = append(l.subs, s)
+		}
+		if s.cfg.NACK && l.cache == nil {
+			l.cache = rtp.NewCache(cachePackets, cacheBytes, cacheKeep)
+		}
 	}
-	if s.target != nil && s.target != s.cur {
-		s.target.removeSub(s)
+	s.raised = 0
+	key := l != s.cur || !s.live
+	if !key {
+		s.sieve.choose(s.limit, l)
+		spatial, temporal := s.sieve.waits(l)
+		if spatial || temporal {
+			s.raised = now
+		}
+		key = spatial
 	}
-	s.target = l
-	if l != s.cur {
-		l.subs = append(l.subs, s)
-	}
-	if s.cfg.NACK && l.cache == nil {
-		l.cache = rtp.NewCache(cachePackets, cacheBytes, cacheKeep)
-	}
-	if !s.paused && (l != s.cur || !s.live) {
+	if key && !s.paused {
 		l.requestKeyFrame(now)
 	}
 }
@@ -296,16 +271,25 @@ func (s *Subscription) forward(it *item) {
 			return
 		}
 	}
-	if it.ext < s.seg.first {
-		return // late, from before the key frame
+	seg, fill := &s.seg, false
+	if !s.sieve.open() || s.cut.open || it.ext < seg.first {
+		if seg, fill = s.place(it); seg == nil {
+			return
+		}
+	} else {
+		s.top = max(s.top, it.ext)
 	}
-	out := it.ext - s.seg.first + s.seg.outFirst
-	timestamp := it.p.Timestamp - s.seg.timestamp
-	picture := it.h.PictureID - s.seg.picture
-	tl0 := it.h.TL0PicIdx - s.seg.tl0
+	out := it.ext - seg.first + seg.outFirst
+	timestamp := it.p.Timestamp - seg.timestamp
+	if fill {
+		s.sendFiller(it.p, seg, out, timestamp)
+		return
+	}
+	picture := it.h.PictureID - seg.picture
+	tl0 := it.h.TL0PicIdx - seg.tl0
 	s.note(it, out, timestamp, picture, tl0)
 
-	header := s.header(it.p, s.seg.payloadType, s.cfg.SSRC, uint16(out), timestamp, it.orientation, it.dependency)
+	header := s.header(it, seg, seg.payloadType, s.cfg.SSRC, uint16(out), timestamp)
 	payload := it.p.Payload()
 	it.h.Patch(payload, picture, tl0)
 	s.out.packets++
@@ -332,6 +316,9 @@ func (s *Subscription) note(it *item, out uint64, timestamp uint32, picture uint
 	if it.h.HasTL0PicIdx {
 		o.tl0, o.hasTL0 = tl0, true
 	}
+	if it.dependency != nil {
+		o.frame, o.hasFrame = it.dep.Frame-s.seg.frame, true
+	}
 }
 
 // begin maps the layer onto the outgoing stream from this packet on: the next
@@ -345,7 +332,7 @@ func (s *Subscription) begin(it *item) bool {
 	s.seen = 0
 	old := s.seg
 	seg := segment{
-		layer: it.layer, epoch: it.epoch, first: it.ext, outFirst: s.out.seq + 1,
+		layer: it.layer, epoch: it.epoch, first: it.ext, last: toTheEnd, outFirst: s.out.seq + 1, spatial: All,
 		in: it.p.PayloadType, payloadType: pt, rtx: rtx, codec: it.codec.codec,
 	}
 	switch {
@@ -363,6 +350,9 @@ func (s *Subscription) begin(it *item) bool {
 	if s.out.hasTL0 {
 		seg.tl0 = it.h.TL0PicIdx - s.out.tl0 - 1
 	}
+	if s.out.hasFrame {
+		seg.frame = it.dep.Frame - s.out.frame - 1
+	}
 	if s.cur != it.layer {
 		if s.cur != nil {
 			s.cur.removeSub(s)
@@ -370,10 +360,14 @@ func (s *Subscription) begin(it *item) bool {
 		s.cur = it.layer
 	}
 	if old.layer != nil {
-		copy(s.past[1:], s.past[:])
-		s.past[0] = old
+		if old.last == toTheEnd {
+			old.last = max(s.top, old.first)
+		}
+		s.past.push(&old)
 	}
 	s.seg, s.live = seg, true
+	s.top, s.cut, s.raised = it.ext-1, cut{}, 0
+	s.sieve.reset(s.limit)
 	return true
 }
 
@@ -397,19 +391,25 @@ func (s *Subscription) passed(it *item, old *segment) uint32 {
 
 // header writes the outgoing header. It must come out the same when a packet is
 // sent again under the same number: a cipher's nonce is made of that.
-func (s *Subscription) header(p *rtp.Packet, pt uint8, ssrc uint32, seq uint16, timestamp uint32, orientation, dependency []byte) []byte {
+func (s *Subscription) header(it *item, seg *segment, pt uint8, ssrc uint32, seq uint16, timestamp uint32) []byte {
 	x := &s.cfg.Extensions
 	w := &s.hdr
+	dependency := it.dependency
+	if x.DependencyDescriptor == 0 {
+		dependency = nil
+	} else if dependency != nil {
+		dependency = it.dep.Rewrite(s.r.dep[:], dependency, it.dep.Frame-seg.frame, seg.active, seg.targets)
+	}
 	w.TwoByte = s.twoByte || len(dependency) > 16
-	w.Begin(s.r.header[:], pt, p.Marker, seq, timestamp, ssrc)
+	w.Begin(s.r.header[:], pt, it.p.Marker || it.end && it.spatial == seg.spatial, seq, timestamp, ssrc)
 	if x.AbsSendTime != 0 {
-		w.AbsSendTime(x.AbsSendTime, p.Arrival)
+		w.AbsSendTime(x.AbsSendTime, it.p.Arrival)
 	}
 	if x.MID != 0 {
 		w.String(x.MID, s.cfg.MID)
 	}
-	if len(orientation) > 0 {
-		w.Copy(x.Orientation, orientation)
+	if len(it.orientation) > 0 {
+		w.Copy(x.Orientation, it.orientation)
 	}
 	if len(dependency) > 0 {
 		w.Copy(x.DependencyDescriptor, dependency)
@@ -421,6 +421,7 @@ func (s *Subscription) tick(now int64) {
 	s.pli.refill(now, pliEvery)
 	s.back.refill(now, resendEvery)
 	s.fallBack(now)
+	s.raise(now)
 	if now >= s.sr {
 		s.sr = now + reportInterval
 		s.sendReport(now)
@@ -450,6 +451,19 @@ func (s *Subscription) fallBack(now int64) {
 	}
 	if best != s.target {
 		s.aim(best, now)
+	}
+}
+
+// raise asks for a key frame when what was chosen does not come without.
+func (s *Subscription) raise(now int64) {
+	if s.raised == 0 || s.paused || !s.live || s.target != s.cur {
+		return
+	}
+	if spatial, temporal := s.sieve.waits(s.cur); !spatial && !temporal {
+		s.raised = 0
+	} else if now-s.raised >= raiseAfter {
+		s.raised = now
+		s.cur.requestKeyFrame(now)
 	}
 }
 
