@@ -120,7 +120,7 @@ func TestAudienceSeesThePrimaryAndNobodySeesIt(t *testing.T) {
 		conf.SetSources(nil, video("a", 9, 3))
 		conf.Events.Levels([]meeting.AudioLevel{{AttendeeID: "id-a", Volume: 20}})
 		wantIndex(t, "y", y, "1 people, at capacity, id-a")
-		if f := y.Take(signalpb.SdkSignalFrame_AUDIO_METADATA); len(f) != 1 || f[0].GetAudioMetadata().GetAttendeeStates()[0].GetVolume() != 20 {
+		if f := newsOfMeters(y); len(f) != 1 || f[0].GetAudioMetadata().GetAttendeeStates()[0].GetVolume() != 20 {
 			t.Errorf("levels: %v", f)
 		}
 		b := w.enter("b", 2)
@@ -222,7 +222,7 @@ func TestPromotion(t *testing.T) {
 		wantIndex(t, "a", a, "2 people, id-b")
 		wantIndex(t, "y", y, "2 people, at capacity, id-b")
 		wantIndex(t, "x", x, "") // its own video is no news to it
-		if f := y.Take(signalpb.SdkSignalFrame_AUDIO_METADATA); len(f) != 1 || f[0].GetAudioMetadata().GetAttendeeStates()[0].GetAudioStreamId() != 322 {
+		if f := newsOfMeters(y); len(f) != 1 || f[0].GetAudioMetadata().GetAttendeeStates()[0].GetAudioStreamId() != 322 {
 			t.Errorf("levels: %v", f)
 		}
 
@@ -407,7 +407,7 @@ func TestDeletionOfAPromotedAttendee(t *testing.T) {
 		}
 		wantRoster(t, "a", a, "322 left")
 		wantRoster(t, "x", x, "322 left")
-		if f := x.Take(signalpb.SdkSignalFrame_AUDIO_METADATA); len(f) != 1 || f[0].GetError().GetStatus() != statusViewOnly {
+		if f := newsOfMeters(x); len(f) != 1 || f[0].GetError().GetStatus() != statusViewOnly {
 			t.Errorf("its camera stays on: %v", f)
 		}
 		if ack, err := x.Promote(w.ctx(), credentials("b")); err != nil || ack.GetError().GetStatus() != 403 {
@@ -478,7 +478,7 @@ func TestCapabilitiesOfTheAudience(t *testing.T) {
 		w.srv.CapabilitiesChanged(&as)
 		wantRoster(t, "a", a, "322 muted=true")
 		wantIndex(t, "x", x, "2 people, at capacity, id-a")
-		if f := x.Take(signalpb.SdkSignalFrame_AUDIO_METADATA); len(f) != 1 || f[0].GetError().GetStatus() != statusViewOnly {
+		if f := newsOfMeters(x); len(f) != 1 || f[0].GetError().GetStatus() != statusViewOnly {
 			t.Errorf("x was told %v", f)
 		}
 		newer := own

@@ -14,7 +14,7 @@ import (
 
 // crowd is a room of n people, of whom some send video, with an audience, whose
 // sockets take everything.
-func crowd(b *testing.B, n, senders, audience int) *room {
+func crowd(b testing.TB, n, senders, audience int) *room {
 	srv := New(Config{Service: &fakeService{}, Conferences: &signaltest.Conferences{}, Relays: &signaltest.Relays{}})
 	m := &meeting.Meeting{ID: meetingID, CreatedAt: time.Now()}
 	r := newRoom(srv, m, 1, nil)

@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -269,6 +270,15 @@ func rosterOf(c *signaltest.Client) []string {
 		out = append(out, strings.Join(words, ", "))
 	}
 	return out
+}
+
+// newsOfMeters takes what a client has been told by AUDIO_METADATA, but for how
+// things are, which is told at every join.
+func newsOfMeters(c *signaltest.Client) []*signaltest.Frame {
+	return slices.DeleteFunc(c.Take(signalpb.SdkSignalFrame_AUDIO_METADATA), func(f *signaltest.Frame) bool {
+		states := f.GetAudioMetadata().GetAttendeeStates()
+		return len(states) > 0 && states[len(states)-1].Volume != nil && states[len(states)-1].SignalStrength != nil
+	})
 }
 
 func mark(on bool, word string) string {

@@ -18,7 +18,8 @@ import (
 //
 // Its state is guarded by mu, held shortly; nothing that blocks is called under
 // it. What may take time goes through later to the room's own goroutine, which
-// also keeps the clock: INDEX, BITRATES, and who has been away too long.
+// also keeps the clock: INDEX, BITRATES, changes of the roster that wait, and who
+// has been away too long.
 type room struct {
 	srv     *Server
 	log     *slog.Logger
@@ -40,11 +41,14 @@ type room struct {
 	nextID    uint32
 	work      []func()
 	index     index
-	weak      map[string]uint8 // signal strength by full attendee id, of those not good
-	talking   bool             // the last Levels was not empty
+	changes   rosterChanges
+	weak      map[string]uint8     // signal strength by full attendee id, of those not good
+	loud      []meeting.AudioLevel // the last Levels
+	talking   bool                 // what was told of it was not empty
 	messages  *messageStore
 	abandoned bool
 
+	rosterPace    *rate.Limiter
 	transcription transcription
 }
 
@@ -66,6 +70,7 @@ type participant struct {
 	base        string            // without
 	promoted    bool              // a guest that takes part; any other is hidden
 	informed    bool              // it has had the full roster
+	known       int               // of the room's roster changes, how many it had in its roster
 	counted     bool              // a hidden one: its replica was told that it has joined
 	sess        *session          // nil when the socket is gone
 	socketLost  time.Time
@@ -119,6 +124,8 @@ func newRoom(s *Server, m *meeting.Meeting, nextID uint32, messages *messageStor
 		nextID:   nextID,
 		weak:     map[string]uint8{},
 		messages: messages,
+
+		rosterPace: rate.NewLimiter(rate.Every(s.cfg.Timings.RosterDelay), rosterBurst),
 	}
 }
 
@@ -154,7 +161,9 @@ func (r *room) run() {
 	defer bitrates.Stop()
 	index := time.NewTimer(time.Hour)
 	defer index.Stop()
-	armed := false
+	roster := time.NewTimer(time.Hour)
+	defer roster.Stop()
+	armed, rosterArmed := false, false
 	for {
 		select {
 		case <-r.wake:
@@ -165,6 +174,11 @@ func (r *room) run() {
 		case <-index.C:
 			armed = false
 			r.refreshIndex()
+		case <-roster.C:
+			rosterArmed = false
+			r.mu.Lock()
+			r.tellRoster()
+			r.mu.Unlock()
 		}
 		r.catchUp()
 		if r.tryClose() {
@@ -173,6 +187,15 @@ func (r *room) run() {
 		if !armed && r.indexIsDue() {
 			armed = true
 			index.Reset(r.srv.cfg.Timings.IndexDelay)
+		}
+		if !rosterArmed {
+			r.mu.Lock()
+			in, waiting := r.rosterWaits()
+			r.mu.Unlock()
+			if waiting {
+				rosterArmed = true
+				roster.Reset(in)
+			}
 		}
 	}
 }
@@ -456,7 +479,7 @@ func (r *room) removeAttendee(attendeeID string) {
 	if p := r.members[attendeeID]; p != nil && p.promoted {
 		r.demote(p)
 	}
-	for _, id := range []string{attendeeID + meeting.ContentSuffix, attendeeID} {
+	for _, id := range []string{attendeeID, attendeeID + meeting.ContentSuffix} {
 		for _, p := range []*participant{r.members[id], r.audience[id]} {
 			if p != nil {
 				r.remove(p, false)
@@ -520,15 +543,15 @@ func (r *room) withdraw(p *participant, dropped bool) {
 		r.record(p, meeting.EventAttendeeVideoStopped, meeting.EventAttendeeContentVideoStopped)
 	}
 	if shown := p.shownID(); shown != 0 {
-		r.broadcastRoster(leaveEntry(shown, dropped))
+		r.change(rosterChange{entry: leaveEntry(shown, dropped)})
 		r.recordLeave(p, dropped)
 	}
 	r.index.dirty = true
 	r.wakeUp()
-	if p.content {
-		return
+	if !p.content {
+		r.endShare(p, statusRemoved, closeRefused, "the attendee has left", dropped)
 	}
-	r.endShare(p, statusRemoved, closeRefused, "the attendee has left", dropped)
+	r.tellRoster()
 }
 
 // endShare ends the content share of a base attendee, if there is one. The

@@ -1,8 +1,10 @@
 package signaling
 
 import (
+	"cmp"
 	"maps"
 	"slices"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 
@@ -13,13 +15,14 @@ import (
 // The roster: AUDIO_STREAM_ID_INFO and AUDIO_METADATA. What an entry means
 // depends on which of its members are there, so each kind has its maker.
 
-// joinEntry says that an attendee is here, under this id.
+// joinEntry says that an attendee is here, under this id. It tells the mute that
+// others were told: what has changed since will be told to all.
 func joinEntry(p *participant, id string) *signalpb.SdkAudioStreamIdInfo {
 	return &signalpb.SdkAudioStreamIdInfo{
 		AudioStreamId:  proto.Uint32(p.shownID()),
 		AttendeeId:     proto.String(id),
 		ExternalUserId: proto.String(p.attendee.ExternalUserID),
-		Muted:          proto.Bool(p.seemsMuted()),
+		Muted:          proto.Bool(p.toldMuted),
 	}
 }
 
@@ -75,14 +78,17 @@ const muteRate, muteBurst = 5, 10
 // tellMute tells everybody when somebody's mute is not what they were told
 // last. The caller holds mu.
 func (r *room) tellMute(p *participant, now bool) {
-	if p.gone || p.shownID() == 0 || p.seemsMuted() == p.toldMuted {
+	if p.gone || p.shownID() == 0 || p.seemsMuted() == p.toldMuted || r.changes.muted[p] {
 		return
 	}
 	if !now && !p.mutes.AllowN(r.srv.now(), 1) {
 		return
 	}
-	p.toldMuted = p.seemsMuted()
-	r.broadcastRoster(muteEntry(p))
+	if r.changes.muted == nil {
+		r.changes.muted = map[*participant]bool{}
+	}
+	r.changes.muted[p] = true
+	r.tellRoster()
 }
 
 func rosterFrame(entries ...*signalpb.SdkAudioStreamIdInfo) *signalpb.SdkSignalFrame {
@@ -92,15 +98,122 @@ func rosterFrame(entries ...*signalpb.SdkAudioStreamIdInfo) *signalpb.SdkSignalF
 	}
 }
 
+// rosterChanges are what has happened to the roster and has not been told yet;
+// room.mu guards them. In quiet times a change is told at once. When rosterBurst
+// frames were sent in a short time, what follows is gathered for RosterDelay and
+// goes into one frame, which is encoded once for all who know the same. So many
+// who come at once cost each of those who are here a few frames.
+type rosterChanges struct {
+	entries []rosterChange
+	muted   map[*participant]bool // whose mute has changed, perhaps back again
+	untold  uint32                // the first stream id that entries bring; 0 for none
+}
+
+// rosterBurst is how many changes that come one by one are told one by one: a
+// small meeting sees no delay.
+const rosterBurst = 8
+
+// rosterChange is one entry, and what one viewer is told instead.
+type rosterChange struct {
+	entry    *signalpb.SdkAudioStreamIdInfo
+	viewer   *participant // nil: it is the same for all
+	forOwner *signalpb.SdkAudioStreamIdInfo
+}
+
+// entryFor is what a viewer is told of a change.
+func (c rosterChange) entryFor(viewer *participant) *signalpb.SdkAudioStreamIdInfo {
+	if c.viewer != nil && c.viewer == viewer {
+		return c.forOwner
+	}
+	return c.entry
+}
+
+// change notes a change of the roster, for tellRoster to tell. The caller holds mu.
+func (r *room) change(c rosterChange) {
+	if c.entry.AttendeeId != nil && r.changes.untold == 0 {
+		r.changes.untold = c.entry.GetAudioStreamId()
+	}
+	r.changes.entries = append(r.changes.entries, c)
+}
+
+// tellRoster tells the changes, now or by the room's goroutine when much was told
+// a moment ago. The caller holds mu.
+func (r *room) tellRoster() {
+	switch {
+	case len(r.changes.entries)+len(r.changes.muted) == 0:
+	case r.rosterPace.AllowN(r.srv.now(), 1):
+		r.flushRoster()
+	default:
+		r.wakeUp()
+	}
+}
+
+// rosterWaits tells whether changes wait, and in how long they are to be told. The
+// caller holds mu.
+func (r *room) rosterWaits() (in time.Duration, waiting bool) {
+	delay := r.srv.cfg.Timings.RosterDelay
+	in = time.Duration((1 - r.rosterPace.TokensAt(r.srv.now())) * float64(delay))
+	return min(max(in, time.Millisecond), delay), len(r.changes.entries)+len(r.changes.muted) > 0
+}
+
+// flushRoster tells every connection that has had the full roster what it does
+// not know yet. The caller holds mu.
+func (r *room) flushRoster() {
+	muted := slices.SortedFunc(maps.Keys(r.changes.muted), func(a, b *participant) int {
+		return cmp.Compare(a.shownID(), b.shownID())
+	})
+	for _, p := range muted {
+		if !p.gone && p.shownID() != 0 && p.seemsMuted() != p.toldMuted {
+			p.toldMuted = p.seemsMuted()
+			r.change(rosterChange{entry: muteEntry(p)})
+		}
+	}
+	changes, joined := r.changes.entries, r.changes.untold != 0
+	r.changes = rosterChanges{}
+	if len(changes) == 0 {
+		return
+	}
+	now := r.srv.now()
+	own := map[*participant]bool{}
+	for _, c := range changes {
+		if c.viewer != nil {
+			own[c.viewer] = true
+		}
+	}
+	var same []byte // for those who know nothing of it and are nobody's owner
+	for p := range r.everybody() {
+		known := p.known
+		p.known = 0
+		switch {
+		case p.sess == nil, !p.informed, known == len(changes):
+		case known > 0 || own[p]:
+			p.sess.send(encode(rosterFrame(entriesFor(p, changes[known:])...), now))
+		default:
+			if same == nil {
+				same = encode(rosterFrame(entriesFor(nil, changes)...), now)
+			}
+			p.sess.send(same)
+		}
+	}
+	if joined {
+		r.broadcast(metadataFrame(r.meters()))
+	}
+}
+
+func entriesFor(viewer *participant, changes []rosterChange) []*signalpb.SdkAudioStreamIdInfo {
+	entries := make([]*signalpb.SdkAudioStreamIdInfo, len(changes))
+	for i, c := range changes {
+		entries[i] = c.entryFor(viewer)
+	}
+	return entries
+}
+
 // broadcast sends one frame to every connection that has had the full roster. The
 // caller holds mu.
-func (r *room) broadcast(f *signalpb.SdkSignalFrame) { r.broadcastExcept(nil, f) }
-
-// broadcastExcept is broadcast to all but one, who may be nil.
-func (r *room) broadcastExcept(but *participant, f *signalpb.SdkSignalFrame) {
+func (r *room) broadcast(f *signalpb.SdkSignalFrame) {
 	var data []byte
 	for p := range r.everybody() {
-		if p.sess == nil || !p.informed || p == but {
+		if p.sess == nil || !p.informed {
 			continue
 		}
 		if data == nil {
@@ -108,10 +221,6 @@ func (r *room) broadcastExcept(but *participant, f *signalpb.SdkSignalFrame) {
 		}
 		p.sess.send(data)
 	}
-}
-
-func (r *room) broadcastRoster(entries ...*signalpb.SdkAudioStreamIdInfo) {
-	r.broadcast(rosterFrame(entries...))
 }
 
 // present begins the stay of a connection whose media has come: it gets the whole
@@ -136,11 +245,10 @@ func (r *room) present(p *participant) {
 		r.enterRoster(p)
 	}
 	p.informed = true
+	p.known = len(r.changes.entries)
 	if p.sess != nil {
 		p.sess.sendFrame(rosterFrame(r.fullRoster(p)...))
-		if states := r.weakStates(); len(states) > 0 {
-			p.sess.sendFrame(metadataFrame(states))
-		}
+		p.sess.sendFrame(metadataFrame(r.meters()))
 	}
 }
 
@@ -153,24 +261,22 @@ func (r *room) enterRoster(p *participant) {
 	p.streamID, p.prev = r.nextID, nil
 	p.toldMuted = p.seemsMuted()
 	r.nextID++
-	entries := []*signalpb.SdkAudioStreamIdInfo{joinEntry(p, p.id)}
+	join := rosterChange{entry: joinEntry(p, p.id)}
+	if p.content && p.guest {
+		if own := r.audience[p.own.ID]; own != nil {
+			join.viewer, join.forOwner = own, joinEntry(p, p.idFor(own))
+		}
+	}
+	r.change(join)
 	if prev != nil {
-		entries = append(entries, leaveEntry(prev.streamID, false))
+		r.change(rosterChange{entry: leaveEntry(prev.streamID, false)})
 		if prev.peer != nil {
 			r.later(prev.peer.Close)
 		}
 	} else {
 		r.record(p, meeting.EventAttendeeJoined, meeting.EventAttendeeContentJoined)
 	}
-	var own *participant
-	if p.content && p.guest {
-		own = r.audience[p.own.ID]
-	}
-	r.broadcastExcept(own, rosterFrame(entries...))
-	if own != nil && own.sess != nil && own.informed {
-		entries[0] = joinEntry(p, p.idFor(own))
-		own.sess.sendFrame(rosterFrame(entries...))
-	}
+	r.tellRoster()
 	r.index.dirty = true
 	r.wakeUp()
 }
@@ -228,17 +334,8 @@ func metadataFrame(states []*signalpb.SdkAudioAttendeeState) *signalpb.SdkSignal
 func (r *room) Levels(talking []meeting.AudioLevel) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	var states []*signalpb.SdkAudioAttendeeState
-	for _, l := range talking {
-		p := r.members[l.AttendeeID]
-		if p == nil || p.shownID() == 0 || p.seemsMuted() {
-			continue
-		}
-		states = append(states, &signalpb.SdkAudioAttendeeState{
-			AudioStreamId: proto.Uint32(p.shownID()),
-			Volume:        proto.Uint32(uint32(min(l.Volume, 127))),
-		})
-	}
+	r.loud = append(r.loud[:0], talking...)
+	states := r.loudStates()
 	if len(states) == 0 {
 		if !r.talking {
 			return
@@ -249,6 +346,28 @@ func (r *room) Levels(talking []meeting.AudioLevel) {
 		r.talking = true
 	}
 	r.broadcast(metadataFrame(states))
+}
+
+// loudStates lists those who talk and are known to talk. The caller holds mu.
+func (r *room) loudStates() []*signalpb.SdkAudioAttendeeState {
+	var states []*signalpb.SdkAudioAttendeeState
+	for _, l := range r.loud {
+		p := r.members[l.AttendeeID]
+		if p == nil || p.shownID() == 0 || p.seemsMuted() || r.isUntold(p) {
+			continue
+		}
+		states = append(states, &signalpb.SdkAudioAttendeeState{
+			AudioStreamId: proto.Uint32(p.shownID()),
+			Volume:        proto.Uint32(uint32(min(l.Volume, 127))),
+		})
+	}
+	return states
+}
+
+// isUntold tells whether others do not know the stream id of an attendee yet; what
+// is said of such an id they drop. The caller holds mu.
+func (r *room) isUntold(p *participant) bool {
+	return r.changes.untold != 0 && p.shownID() >= r.changes.untold
 }
 
 // SignalStrength implements meeting.ConferenceEvents.
@@ -267,16 +386,26 @@ func (r *room) SignalStrength(weak []meeting.SignalStrength) {
 	}
 	states := r.weakStates()
 	if len(states) == 0 {
-		// A frame must hold an entry with a strength for others to be reset.
-		for id := range before {
-			if p := r.members[id]; p != nil && p.shownID() != 0 {
-				states = append(states, strengthState(p, strengthGood))
-			}
-		}
+		states = []*signalpb.SdkAudioAttendeeState{allGood()}
 	}
-	if len(states) > 0 {
-		r.broadcast(metadataFrame(states))
-	}
+	r.broadcast(metadataFrame(states))
+}
+
+// meters lists all volumes and signal strengths as they are now, so that nothing
+// else remains in a client. Clients keep what they knew of an attendee while it is
+// away, and while they are: so everybody is told again when somebody comes. The
+// caller holds mu.
+func (r *room) meters() []*signalpb.SdkAudioAttendeeState {
+	loud, rest := r.loudStates(), allGood()
+	r.talking = r.talking || len(loud) > 0
+	rest.Volume = proto.Uint32(0)
+	return slices.Concat(loud, r.weakStates(), []*signalpb.SdkAudioAttendeeState{rest})
+}
+
+// allGood is an entry of nobody. That it has a strength resets everybody whom the
+// frame does not list.
+func allGood() *signalpb.SdkAudioAttendeeState {
+	return &signalpb.SdkAudioAttendeeState{AudioStreamId: proto.Uint32(0), SignalStrength: proto.Uint32(strengthGood)}
 }
 
 const strengthGood = 2
@@ -292,7 +421,7 @@ func strengthState(p *participant, strength uint8) *signalpb.SdkAudioAttendeeSta
 func (r *room) weakStates() []*signalpb.SdkAudioAttendeeState {
 	var states []*signalpb.SdkAudioAttendeeState
 	for id, strength := range r.weak {
-		if p := r.members[id]; p != nil && p.shownID() != 0 {
+		if p := r.members[id]; p != nil && p.shownID() != 0 && !r.isUntold(p) {
 			states = append(states, strengthState(p, strength))
 		}
 	}

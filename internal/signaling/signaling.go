@@ -122,6 +122,9 @@ type Timings struct {
 	PresenceFallback time.Duration
 	// IndexDelay gathers changes of the video list into one INDEX. Default 120 ms.
 	IndexDelay time.Duration
+	// RosterDelay gathers changes of the roster into one AUDIO_STREAM_ID_INFO when
+	// there are many. Default 150 ms.
+	RosterDelay time.Duration
 	// Bitrates is the pace of BITRATES frames. Default 4 s.
 	Bitrates time.Duration
 	// Write bounds one write to a socket. Default 10 s.
@@ -148,6 +151,7 @@ func (t Timings) withDefaults() Timings {
 	set(&t.MaxGrace, 90*time.Second)
 	set(&t.PresenceFallback, 5*time.Second)
 	set(&t.IndexDelay, 120*time.Millisecond)
+	set(&t.RosterDelay, 150*time.Millisecond)
 	set(&t.Bitrates, 4*time.Second)
 	set(&t.Write, 10*time.Second)
 	set(&t.End, 3*time.Second)

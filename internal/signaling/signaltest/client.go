@@ -198,6 +198,15 @@ func (c *Client) Take(t Type) []*Frame {
 	return out
 }
 
+// TakeAll removes and returns all unread frames, oldest first, without waiting.
+func (c *Client) TakeAll() []*Frame {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	out := c.unread
+	c.unread = nil
+	return out
+}
+
 // Unread lists the types of the frames that nobody has asked for, oldest first.
 func (c *Client) Unread() []Type {
 	c.mu.Lock()
