@@ -40,6 +40,7 @@ func (r *room) browse(id string) *browser {
 	engine, registry, settings := &webrtc.MediaEngine{}, &interceptor.Registry{}, webrtc.SettingEngine{}
 	check(engine.RegisterDefaultCodecs())
 	check(webrtc.RegisterDefaultInterceptors(engine, registry))
+	settings.SetICETimeouts(time.Minute, 5*time.Minute, 2*time.Second) // a machine that stands still is no broken path
 	settings.SetIncludeLoopbackCandidate(true)
 	settings.SetInterfaceFilter(func(name string) bool { return name == "lo" || name == "lo0" })
 	settings.SetNetworkTypes([]webrtc.NetworkType{webrtc.NetworkTypeUDP4})

@@ -128,7 +128,7 @@ func listen(t *testing.T, dir string, h *storetest.History, steps int) {
 		t.Fatal(err)
 	}
 	kill := func() { cmd.Process.Kill() }
-	defer time.AfterFunc(time.Minute, kill).Stop()
+	defer time.AfterFunc(5*time.Minute, kill).Stop()
 	ended := 0
 	for lines := bufio.NewReader(stdout); ; {
 		text, err := lines.ReadBytes('\n')

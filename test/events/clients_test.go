@@ -32,7 +32,7 @@ func newClient(t *testing.T, name int, seed uint64, p *process, l *ledger, to *t
 	transport := &http.Transport{}
 	t.Cleanup(transport.CloseIdleConnections)
 	return &client{name: name, p: p, l: l, notify: to, random: rand.New(rand.NewPCG(seed, uint64(name))),
-		http: &http.Client{Transport: transport, Timeout: 20 * time.Second}}
+		http: &http.Client{Transport: transport, Timeout: time.Minute}}
 }
 
 // run works until the process is finished.

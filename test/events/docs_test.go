@@ -53,7 +53,7 @@ func TestDocumentedReceiver(t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	deadline := time.AfterFunc(2*time.Minute, func() { _ = cmd.Process.Kill() })
+	deadline := time.AfterFunc(5*time.Minute, func() { _ = cmd.Process.Kill() })
 	t.Cleanup(func() {
 		deadline.Stop()
 		_ = cmd.Process.Kill()
@@ -123,7 +123,7 @@ func TestDocumentedCommands(t *testing.T) {
 		if !ok {
 			continue
 		}
-		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 		lines = strings.NewReplacer("http://127.0.0.1:7100", endpoint, "http://127.0.0.1:4566", e.URL).Replace(lines)
 		cmd := exec.CommandContext(ctx, "/bin/sh", "-c", lines)
 		cmd.Env = append(os.Environ(), "AWS_ACCESS_KEY_ID=key", "AWS_SECRET_ACCESS_KEY=secret", "AWS_DEFAULT_REGION="+region, "AWS_PAGER=", "AWS_EC2_METADATA_DISABLED=true")

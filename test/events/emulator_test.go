@@ -27,6 +27,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sns"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
+
+	"belfry/test/kit"
 )
 
 const (
@@ -83,7 +85,7 @@ func startEmulator(t *testing.T) *emulator {
 		stdin.Close()
 		cmd.Wait()
 	})
-	defer time.AfterFunc(time.Minute, func() { cmd.Process.Kill() }).Stop()
+	defer time.AfterFunc(kit.Patience, func() { cmd.Process.Kill() }).Stop()
 	port, err := bufio.NewReader(stdout).ReadString('\n')
 	if err != nil {
 		t.Fatalf("the emulator did not start: %v", err)
@@ -179,7 +181,7 @@ func (e *emulator) receive(ctx context.Context, t *testing.T, queueURL string) (
 // the wrapping of a topic.
 func (e *emulator) await(t *testing.T, queueURL string, n int) (list []envelope, raw []types.Message) {
 	t.Helper()
-	deadline := time.Now().Add(3 * time.Minute) // a try that failed may be a minute ago
+	deadline := time.Now().Add(5 * time.Minute) // a try that failed may be a minute ago
 	seen := map[string]bool{}
 	for len(list) < n {
 		if time.Now().After(deadline) {

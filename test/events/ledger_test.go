@@ -4,9 +4,10 @@ import (
 	"fmt"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/chimesdkmeetings/types"
+
+	"belfry/test/kit"
 )
 
 // fate is what is known of something that was asked for.
@@ -73,11 +74,12 @@ func (l *ledger) writes() int {
 // await waits until so many writes were acknowledged in all.
 func (l *ledger) await(t *testing.T, writes int) {
 	t.Helper()
-	for deadline := time.Now().Add(2 * time.Minute); l.writes() < writes; time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("%d writes of %d were acknowledged in two minutes", l.writes(), writes)
+	kit.EventuallyNone(t, func() string {
+		if have := l.writes(); have < writes {
+			return fmt.Sprintf("%d writes: %d were acknowledged", writes, have)
 		}
-	}
+		return ""
+	})
 }
 
 func (l *ledger) say(format string, args ...any) {

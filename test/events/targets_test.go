@@ -11,7 +11,6 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
@@ -22,6 +21,7 @@ import (
 	"belfry/internal/config"
 	"belfry/internal/notify"
 	"belfry/internal/signaling/signaltest"
+	"belfry/test/kit"
 )
 
 // server is a whole server that sends its events to an emulator.
@@ -156,8 +156,7 @@ func TestPresence(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
-	defer cancel()
+	ctx := kit.Within(t)
 	socket, err := signaltest.Dial(ctx, *m.Meeting.MediaPlacement.SignalingUrl, *a.Attendee.JoinToken, signaltest.Options{})
 	if err != nil {
 		t.Fatal(err)

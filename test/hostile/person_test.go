@@ -79,6 +79,7 @@ func (w *world) join(t *testing.T, name string) *person {
 	check(engine.RegisterDefaultCodecs())
 	check(engine.RegisterHeaderExtension(webrtc.RTPHeaderExtensionCapability{URI: sdp.AudioLevelURI}, webrtc.RTPCodecTypeAudio))
 	check(webrtc.RegisterDefaultInterceptors(engine, registry))
+	settings.SetICETimeouts(time.Minute, 5*time.Minute, 2*time.Second) // a machine that stands still is no broken path
 	settings.SetIncludeLoopbackCandidate(true)
 	settings.SetInterfaceFilter(func(name string) bool { return name == "lo" || name == "lo0" })
 	settings.SetNetworkTypes([]webrtc.NetworkType{webrtc.NetworkTypeUDP4})

@@ -102,7 +102,7 @@ func TestKillWithPeople(t *testing.T) {
 	so := []string{"MeetingStarted", "Added alice", "Added bob", "Authorized alice", "Joined alice Voip", "VideoStarted alice",
 		"Authorized bob", "Joined bob Voip", "VideoStarted bob"}
 	w.await(t, id, so...)
-	p.kill()
+	p.Kill()
 	a.end()
 	b.end()
 	begun := time.Now()
@@ -120,7 +120,7 @@ func TestKillWithPeople(t *testing.T) {
 	}
 	b = join(t, m, bob, false, false)
 	eventually(t, "bob to be back", func() bool { list := w.of(id); return list[len(list)-1].short() == "Joined bob Voip" })
-	p.kill()
+	p.Kill()
 	a.end()
 	b.end()
 	p.start()
@@ -190,8 +190,14 @@ func TestDeletedStaysDeleted(t *testing.T) {
 				}
 			})
 		}
-		time.Sleep(time.Duration(500+rand.IntN(1500)) * time.Millisecond)
-		p.kill()
+		before := len(deleted)
+		eventually(t, "deletions that are acknowledged", func() bool {
+			mu.Lock()
+			defer mu.Unlock()
+			return len(deleted) > before+4
+		})
+		time.Sleep(time.Duration(rand.IntN(1500)) * time.Millisecond)
+		p.Kill()
 		writers.Wait()
 	}
 	p.start()

@@ -86,6 +86,7 @@ func join(t *testing.T, m *types.Meeting, a *types.Attendee, content, camera boo
 	p.cable = &cable{PacketConn: socket}
 	engine, settings := &webrtc.MediaEngine{}, webrtc.SettingEngine{}
 	check(engine.RegisterDefaultCodecs())
+	settings.SetICETimeouts(time.Minute, 5*time.Minute, 2*time.Second) // a machine that stands still is no broken path
 	settings.SetIncludeLoopbackCandidate(true)
 	settings.SetInterfaceFilter(func(name string) bool { return name == "lo" || name == "lo0" })
 	settings.SetNetworkTypes([]webrtc.NetworkType{webrtc.NetworkTypeUDP4})

@@ -4,7 +4,6 @@
 package life
 
 import (
-	"bufio"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -14,7 +13,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"os/exec"
 	"slices"
 	"strconv"
 	"strings"
@@ -117,56 +115,21 @@ func client(t testing.TB, url string) *meetings.Client {
 // often it is started, and on another free port each time: what was free a moment
 // ago may be somebody else's.
 type process struct {
-	t    testing.TB
-	env  []string
-	url  string // since the last start
-	cmd  *exec.Cmd
-	stop io.Closer
+	*kit.Process
+	t   testing.TB
+	env []string
+	url string // since the last start
 }
 
 func newProcess(t testing.TB, webhook string, env ...string) *process {
 	t.Helper()
-	p := &process{t: t}
-	p.env = append(append(os.Environ(), env...), dirVariable+"="+t.TempDir(), "BELFRY_EVENT_WEBHOOKS="+webhook)
-	t.Cleanup(func() {
-		if p.cmd != nil {
-			p.kill()
-		}
-	})
-	return p
+	return &process{t: t, env: append(env, dirVariable+"="+t.TempDir(), "BELFRY_EVENT_WEBHOOKS="+webhook)}
 }
 
 func (p *process) start() {
 	p.t.Helper()
-	p.cmd = exec.Command(os.Args[0])
-	p.cmd.Env, p.cmd.Stderr = p.env, os.Stderr
-	stdin, err := p.cmd.StdinPipe()
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	stdout, err := p.cmd.StdoutPipe()
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	if err := p.cmd.Start(); err != nil {
-		p.t.Fatal(err)
-	}
-	p.stop = stdin
-	guard := time.AfterFunc(patience, func() { _ = p.cmd.Process.Kill() })
-	defer guard.Stop()
-	line, err := bufio.NewReader(stdout).ReadString('\n')
-	if err != nil {
-		p.t.Fatalf("the server did not start: %q, %v", line, err)
-	}
-	p.url = strings.TrimSpace(line)
-}
-
-// kill is kill -9.
-func (p *process) kill() {
-	_ = p.cmd.Process.Kill()
-	_ = p.cmd.Wait()
-	_ = p.stop.Close()
-	p.cmd = nil
+	p.Process = kit.Start(p.t, p.env...)
+	p.url = p.Said
 }
 
 // told is a webhook that keeps what it is told, each event once and in order.
@@ -244,6 +207,7 @@ func (w *told) await(t *testing.T, meetingID string, want ...string) []event {
 	t.Helper()
 	var got []string
 	for end := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
+		over := time.Now().After(end)
 		got = nil
 		for _, e := range w.of(meetingID) {
 			got = append(got, e.short())
@@ -252,7 +216,7 @@ func (w *told) await(t *testing.T, meetingID string, want ...string) []event {
 			return w.of(meetingID)
 		}
 		// More than is wanted, or something else, is not waited for.
-		if len(got) >= len(want) || !slices.Equal(got, want[:len(got)]) || time.Now().After(end) {
+		if len(got) >= len(want) || !slices.Equal(got, want[:len(got)]) || over {
 			t.Fatalf("told:\n  %s\nwant:\n  %s", strings.Join(got, "\n  "), strings.Join(want, "\n  "))
 		}
 	}

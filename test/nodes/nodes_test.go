@@ -3,7 +3,6 @@
 package nodes
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -12,7 +11,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"os/exec"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -26,13 +25,13 @@ import (
 	"belfry/internal/app"
 	"belfry/internal/config"
 	"belfry/internal/meeting"
+	"belfry/test/kit"
 )
 
 const (
 	region       = "us-east-1"
 	storeOfNode  = "BELFRY_TEST_NODE_STORE" // set: this process is a node
 	hookOfNode   = "BELFRY_TEST_NODE_HOOK"
-	patience     = 2 * time.Minute
 	eventsOfEach = 3 // of a meeting that is made by life
 )
 
@@ -68,38 +67,15 @@ func serve() error {
 }
 
 type node struct {
-	url   string
-	cmd   *exec.Cmd
-	stdin io.Closer
-	api   *meetings.Client
+	*kit.Process
+	url string
+	api *meetings.Client
 }
 
 func start(t *testing.T, store, hook string) *node {
 	t.Helper()
-	n := &node{cmd: exec.Command(os.Args[0])}
-	n.cmd.Env = append(os.Environ(), storeOfNode+"="+store, hookOfNode+"="+hook)
-	n.cmd.Stderr = t.Output()
-	var err error
-	if n.stdin, err = n.cmd.StdinPipe(); err != nil {
-		t.Fatal(err)
-	}
-	out, err := n.cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := n.cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		n.stdin.Close()
-		_ = n.cmd.Wait()
-	})
-	defer time.AfterFunc(patience, func() { _ = n.cmd.Process.Kill() }).Stop()
-	line, err := bufio.NewReader(out).ReadString('\n')
-	if err != nil {
-		t.Fatalf("a node did not start: %v", err)
-	}
-	n.url = strings.TrimSpace(line)
+	n := &node{Process: kit.Start(t, storeOfNode+"="+store, hookOfNode+"="+hook)}
+	n.url = n.Said
 	n.api = meetings.NewFromConfig(aws.Config{Region: region, BaseEndpoint: &n.url,
 		Credentials: credentials.NewStaticCredentialsProvider("key", "secret", "")})
 	return n
@@ -164,31 +140,29 @@ func (h *hook) ServeHTTP(_ http.ResponseWriter, r *http.Request) {
 
 func (h *hook) await(t *testing.T, events int) (again int) {
 	t.Helper()
-	for deadline := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
+	kit.EventuallyNone(t, func() string {
 		h.mu.Lock()
-		have, again := len(h.ids), h.again
-		h.mu.Unlock()
-		if have >= events {
-			return again
+		defer h.mu.Unlock()
+		again = h.again
+		if have := len(h.ids); have < events {
+			return fmt.Sprintf("%d events: %d came", events, have)
 		}
-		if time.Now().After(deadline) {
-			t.Fatalf("%d of %d events came", have, events)
-		}
-	}
+		return ""
+	})
+	return again
 }
 
 // oneDelivers waits for a node that says it delivers: between two leases none does.
-func oneDelivers(t *testing.T, nodes ...*node) *node {
+func oneDelivers(t *testing.T, nodes ...*node) (one *node) {
 	t.Helper()
-	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
-		for _, n := range nodes {
-			if n.delivers(t) {
-				return n
-			}
+	kit.Eventually(t, fmt.Sprintf("one of %d nodes that says that it delivers", len(nodes)), func() bool {
+		i := slices.IndexFunc(nodes, func(n *node) bool { return n.delivers(t) })
+		if i >= 0 {
+			one = nodes[i]
 		}
-	}
-	t.Fatalf("none of %d nodes says that it delivers", len(nodes))
-	return nil
+		return one != nil
+	})
+	return one
 }
 
 // TestOneNodeDelivers has two nodes make meetings while one of them, or the other
@@ -201,7 +175,7 @@ func TestOneNodeDelivers(t *testing.T) {
 	}
 	srv.Start()
 	t.Cleanup(func() { srv.Shutdown(); srv.WaitForShutdown() })
-	if !srv.ReadyForConnections(patience) {
+	if !srv.ReadyForConnections(kit.Patience) {
 		t.Fatal("the NATS server did not start")
 	}
 	h := &hook{ids: map[string]bool{}, order: map[string][]string{}}
@@ -229,9 +203,7 @@ func TestOneNodeDelivers(t *testing.T) {
 	}
 	// Events are under way when it is killed.
 	made(other, 10)
-	if err := owner.cmd.Process.Kill(); err != nil {
-		t.Fatal(err)
-	}
+	owner.Kill()
 	killed := time.Now()
 	made(other, 10)
 	again = h.await(t, due)

@@ -77,7 +77,7 @@ func TestTheFirstCall(t *testing.T) {
 	}
 	endpoint, env, stop := serve(t)
 	for _, b := range blocks {
-		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 		// Debian's own Python, for which boto3 is packaged.
 		program := map[string][]string{"sh": {"/bin/sh", "-c"}, "python": {"/usr/bin/python3", "-c"}}[b[1]]
 		lines := strings.ReplaceAll(b[2], "http://127.0.0.1:7100", endpoint)

@@ -40,6 +40,7 @@ func TestWebRTC(t *testing.T) {
 			r.echo.Store(c)
 
 			var se webrtc.SettingEngine
+			se.SetICETimeouts(time.Minute, 5*time.Minute, 2*time.Second) // a machine that stands still is no broken path
 			se.SetIncludeLoopbackCandidate(true)
 			se.SetInterfaceFilter(func(name string) bool { return name == "lo" })
 			se.SetNetworkTypes([]webrtc.NetworkType{webrtc.NetworkTypeUDP4})
