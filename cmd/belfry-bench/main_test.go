@@ -14,6 +14,7 @@ import (
 	"belfry/internal/bench"
 	"belfry/internal/config"
 	"belfry/internal/observe"
+	"belfry/test/kit"
 )
 
 // A whole server, in this process, serves each kind of load for a moment. How
@@ -28,7 +29,7 @@ func TestLoads(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := s.Close(); err != nil {
+		if err := s.Shutdown(kit.Within(t)); err != nil {
 			t.Error(err)
 		}
 	})

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"log/slog"
 	"os"
 	"strings"
@@ -23,7 +24,7 @@ func TestKeysCommand(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer s.Close()
+	defer func() { _ = s.Shutdown(context.Background()) }()
 	keys := func(args string, code int) string {
 		t.Helper()
 		var out, errs strings.Builder

@@ -426,10 +426,16 @@ func (s *Server) Wait(ctx context.Context) error {
 	return errors.Join(err, s.Close())
 }
 
-// Close stops every component, the last started first, and tells every client.
+// Close is Shutdown within the time that a person at a terminal waits.
 func (s *Server) Close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), stopWithin)
 	defer cancel()
+	return s.Shutdown(ctx)
+}
+
+// Shutdown stops every component, the last started first, and tells every client.
+// What has not ended when ctx does is left behind, and told as an error.
+func (s *Server) Shutdown(ctx context.Context) error {
 	var errs []error
 	for i := len(s.stops) - 1; i >= 0; i-- {
 		begun := time.Now()

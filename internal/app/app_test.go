@@ -64,7 +64,7 @@ func start(t *testing.T, cfg config.Config, log io.Writer) *Server {
 
 func stopServer(t *testing.T, s *Server) {
 	t.Helper()
-	if err := s.Close(); err != nil {
+	if err := s.Shutdown(kit.Within(t)); err != nil {
 		t.Error(err)
 	}
 }

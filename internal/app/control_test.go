@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"belfry/internal/control"
+	"belfry/test/kit"
 )
 
 // A data directory may have a longer path than the system allows sockets.
@@ -24,7 +25,7 @@ func TestCommandsOverALongPath(t *testing.T) {
 	if list := said(t, func(w io.Writer) error { return control.ListKeys(t.Context(), cfg.DataDir, false, w) }); !strings.Contains(list, k.id) {
 		t.Errorf("listed:\n%s", list)
 	}
-	if err := s.Close(); err != nil {
+	if err := s.Shutdown(kit.Within(t)); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := os.Stat(control.Socket(cfg.DataDir)); !errors.Is(err, os.ErrNotExist) {

@@ -94,7 +94,7 @@ try {
     const build = spawnSync('go', ['build', '-o', binary, './cmd/belfry'], { cwd: tree, encoding: 'utf8' });
     if (build.status !== 0) throw new Error(`${name}: the broken program does not build:\n${build.stderr}`);
     const escaped = test.replace(/[.*+?^${}()|[\]\\]/g, '\\$&');
-    const run = spawnSync('node', ['--test', `--test-name-pattern=${escaped}`, '--test-timeout=240000', `tests/${tests}.test.mjs`],
+    const run = spawnSync('node', ['--test', `--test-name-pattern=${escaped}`, '--test-timeout=1800000', `tests/${tests}.test.mjs`],
       { cwd: here, encoding: 'utf8', env: { ...process.env, BELFRY_BINARY: binary } });
     const ran = /^not ok \d+ - (?!.*# SKIP)/m.test(run.stdout) || /^ok \d+ - (?!.*# SKIP)/m.test(run.stdout);
     const red = run.status !== 0 && ran;

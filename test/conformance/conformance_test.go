@@ -15,6 +15,7 @@ import (
 	"belfry/internal/config"
 	"belfry/internal/meeting"
 	"belfry/internal/observe"
+	"belfry/test/kit"
 )
 
 const keyID, secret = "AKIDCONFORMANCE", "conformance/secret+key"
@@ -36,7 +37,7 @@ func start(t *testing.T) Target {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := server.Close(); err != nil {
+		if err := server.Shutdown(kit.Within(t)); err != nil {
 			t.Error(err)
 		}
 	})

@@ -43,7 +43,7 @@ func server(t *testing.T, e *emulator, change func(*config.Config)) *meetings.Cl
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := s.Close(); err != nil {
+		if err := s.Shutdown(kit.Within(t)); err != nil {
 			t.Errorf("close: %v", err)
 		}
 	})

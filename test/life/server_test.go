@@ -94,7 +94,7 @@ func inProcess(t testing.TB, webhook string, change func(*config.Config)) *meeti
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := s.Close(); err != nil {
+		if err := s.Shutdown(kit.Within(t)); err != nil {
 			t.Error(err)
 		}
 	})

@@ -5,6 +5,7 @@ import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
 import { chromium } from 'playwright-core';
+import { patience } from './patience.mjs';
 
 const here = path.dirname(fileURLToPath(import.meta.url));
 
@@ -37,7 +38,7 @@ export class Browser {
     await once(browser.site, 'listening');
     browser.origin = `http://127.0.0.1:${browser.site.address().port}/`;
     browser.chromium = await chromium.launch({
-      executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium', headless: true,
+      executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium', headless: true, timeout: patience,
       args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
         '--disable-component-update', '--disable-sync', '--autoplay-policy=no-user-gesture-required',
         '--use-fake-device-for-media-stream', '--use-fake-ui-for-media-stream',
@@ -55,10 +56,17 @@ export class Browser {
     return at;
   }
 
+  /** A fresh context, as patient as all else. */
+  async context(options) {
+    const context = await this.chromium.newContext(options);
+    context.setDefaultTimeout(patience);
+    return context;
+  }
+
   /** A person on a fresh page, not yet in a meeting; client is the path of another version's package. */
   async person(client = process.env.CHIME_CLIENT) {
     const at = await this.bundle(client);
-    const context = await this.chromium.newContext();
+    const context = await this.context();
     const page = await context.newPage();
     const person = new Person(page, context);
     page.on('pageerror', (error) => person.errors.push(String(error)));
@@ -103,7 +111,7 @@ export class Person {
   run(fn, arg) { return this.page.evaluate(fn, arg); }
 
   /** Waits until fn, run in the page, is true; else fails saying what was missing and the page's log. */
-  async until(what, fn, arg, timeout = 40_000) {
+  async until(what, fn, arg, timeout = patience) {
     try {
       await this.page.waitForFunction(fn, arg, { timeout, polling: 100 });
     } catch (error) {
@@ -117,7 +125,7 @@ export class Person {
   }
 
   /** Waits until exactly the wanted ones of all frequencies are heard. */
-  async hears(wanted, all, timeout = 40_000) {
+  async hears(wanted, all, timeout = patience) {
     const deadline = Date.now() + timeout;
     let levels;
     do {
@@ -133,7 +141,7 @@ export class Person {
   tiles() { return this.page.evaluate(() => window.person.tiles()); }
 
   /** Waits until exactly these tiles are seen: attendee id to 'red', 'green', 'blue' or 'yellow'. */
-  async sees(wanted, timeout = 40_000) {
+  async sees(wanted, timeout = patience) {
     const deadline = Date.now() + timeout;
     let seen;
     do {

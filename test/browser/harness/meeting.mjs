@@ -1,6 +1,7 @@
 // What every test file begins with: one server and one browser for its tests.
 import { after, afterEach, before } from 'node:test';
 import { Browser } from './browser.mjs';
+import { patience } from './patience.mjs';
 import { Server } from './server.mjs';
 
 /** Tones and colours that can be told apart however they are mixed or coded. */
@@ -42,7 +43,7 @@ export function stage({ more, ...options } = {}) {
 export const sleep = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
 
 /** Polls until check returns something true. */
-export async function eventually(what, check, timeout = 40_000) {
+export async function eventually(what, check, timeout = patience) {
   const deadline = Date.now() + timeout;
   let last;
   while (Date.now() < deadline) {

@@ -19,6 +19,13 @@ class Person {
     this.joins = {};
     this.leaves = {};
     this.context = new AudioContext({ sampleRate: rate });
+    this.heldUp = 0; // the longest time in which the machine let this page do nothing, in milliseconds
+    let last = performance.now();
+    setInterval(() => {
+      const now = performance.now();
+      this.heldUp = Math.max(this.heldUp, now - last - 100);
+      last = now;
+    }, 100);
   }
 
   note(name, detail) { this.log.push({ at: performance.now(), name, detail }); }

@@ -3,6 +3,7 @@
 // checked is what arrives: a tone, a colour, a name in the roster.
 import { createRequire } from 'node:module';
 import { colours, eventually, everyTone, tones } from './meeting.mjs';
+import { patience } from './patience.mjs';
 
 /** The version of the client that the other tests and the partner have. */
 export const newest = createRequire(import.meta.url)('amazon-chime-sdk-js/package.json').version;
@@ -202,12 +203,12 @@ export async function scenario(on, way, client) {
       continue;
     }
     try {
-      await deadline(run(stand), 90_000);
+      await deadline(run(stand), 2 * patience);
       results[name] = 'yes';
     } catch (error) {
       results[name] = error;
       // So that the next step begins as it would have.
-      for (const { person } of [ann, ben]) await deadline(person?.run(() => { window.person.stopShare(); return window.person.cameraOff(); }), 10_000).catch(() => {});
+      for (const { person } of [ann, ben]) await deadline(person?.run(() => { window.person.stopShare(); return window.person.cameraOff(); }), patience).catch(() => {});
     }
   }
   return results;

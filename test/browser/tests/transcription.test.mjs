@@ -26,7 +26,7 @@ const start = (meeting, language = 'en-US') => server.client.send(new StartMeeti
 const stop = (meeting) => server.client.send(new StopMeetingTranscriptionCommand({ MeetingId: meeting.MeetingId }));
 const statuses = (person) => person.run(() => window.person.transcripts.filter((event) => event.type).map((event) => event.type));
 const results = (person) => person.run(() => window.person.transcripts.flatMap((event) => event.results ?? []));
-const told = (person, want) => eventually(`the statuses ${want}`, async () => String(await statuses(person)) === String(want), 40_000);
+const told = (person, want) => eventually(`the statuses ${want}`, async () => String(await statuses(person)) === String(want));
 
 test('what people say reaches the engine, and its text the client\'s transcription controller', async () => {
   const meeting = await server.meeting();
@@ -39,21 +39,21 @@ test('what people say reaches the engine, and its text the client\'s transcripti
   const [started] = await ben.run(() => window.person.transcripts);
   assert.deepEqual(JSON.parse(started.transcriptionConfiguration), { EngineTranscribeSettings: { LanguageCode: 'en-US' } });
   assert.equal(started.transcriptionRegion, 'us-east-1');
-  assert.ok(Math.abs(started.eventTimeMs - Date.now()) < 60_000, `${started.eventTimeMs}`);
+  assert.ok(Math.abs(started.eventTimeMs - Date.now()) < 300_000, `${started.eventTimeMs}`);
   assert.equal(engine.starts.at(-1).meetingId, meeting.MeetingId);
 
   const says = (list, id, text) => list.filter((result) => result.alternatives[0].items[0].attendee.attendeeId === id && result.alternatives[0].transcript === text);
   await eventually('both pitches at ben', async () => {
     const list = await results(ben);
     return says(list, ann.id, 'Pitch 400.').length > 1 && says(list, ben.id, 'Pitch 1000.').length > 1;
-  }, 40_000);
+  });
   // One stretch of speech has one id; a busy machine may make two of what ann says.
   const first = await eventually('an id that stays', async () => {
     const list = says(await results(ben), ann.id, 'Pitch 400.');
     return list.filter((result) => list.filter((other) => other.resultId === result.resultId).length > 1)[0];
-  }, 40_000);
+  });
   assert.equal(first.isPartial, true);
-  assert.ok(first.endTimeMs > first.startTimeMs && Math.abs(first.endTimeMs - Date.now()) < 60_000, JSON.stringify(first));
+  assert.ok(first.endTimeMs > first.startTimeMs && Math.abs(first.endTimeMs - Date.now()) < 300_000, JSON.stringify(first));
   const { items } = first.alternatives[0];
   assert.deepEqual(items.map((item) => [item.content, item.type]), [['Pitch', 'pronunciation'], ['400', 'pronunciation'], ['.', 'punctuation']]);
   assert.equal(items[0].attendee.externalUserId, 'ann');
