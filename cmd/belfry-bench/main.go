@@ -29,6 +29,11 @@ const usage = `usage: belfry-bench <load> [flags]; belfry-bench <load> -h lists 
   audio       one meeting of people who hear each other
   pairs       meetings of two people with microphones and cameras
   join-storm  many people who join at once
+
+and of many loads, which write tables and plots:
+
+  compare     all loads on our server, a plain pion server and Janus, by turns; about an hour and a half
+  curves      what our server spends as the work grows; about half an hour
 `
 
 func main() {
@@ -64,11 +69,21 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		}
 		return 0
 	}
-	o, err := parse(args, stderr)
-	if errors.Is(err, flag.ErrHelp) {
-		return 0
+	var o options
+	var work func() error
+	var err error
+	if slices.Contains(suites, args[0]) {
+		var many suite
+		many, err = parseSuite(args, stderr)
+		o, work = many.options, func() error { return many.run(ctx, stdout) }
+	} else {
+		o, err = parse(args, stderr)
+		work = func() error { return measure(ctx, o, stdout) }
 	}
-	if err != nil {
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		return 0
+	case err != nil:
 		fmt.Fprintln(stderr, "belfry-bench:", err)
 		return 2
 	}
@@ -79,23 +94,28 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		}
 		return code
 	}
-	if o.own >= 0 {
-		if err := process.PinSelf(o.own); err != nil {
-			fmt.Fprintln(stderr, "belfry-bench:", err)
-			return 1
-		}
+	if err := o.place(ctx); err != nil {
+		fmt.Fprintln(stderr, "belfry-bench:", err)
+		return 1
 	}
-	if netns.Inside() {
-		if err := netns.Prepare(ctx); err != nil {
-			fmt.Fprintln(stderr, "belfry-bench:", err)
-			return 1
-		}
-	}
-	if err := measure(ctx, o, stdout); err != nil {
+	if err := work(); err != nil {
 		fmt.Fprintln(stderr, "belfry-bench:", err)
 		return 1
 	}
 	return 0
+}
+
+// place puts this program where it is to run.
+func (o options) place(ctx context.Context) error {
+	if o.own >= 0 {
+		if err := process.PinSelf(o.own); err != nil {
+			return err
+		}
+	}
+	if netns.Inside() {
+		return netns.Prepare(ctx)
+	}
+	return nil
 }
 
 func parse(args []string, stderr io.Writer) (options, error) {
@@ -122,6 +142,8 @@ func parse(args []string, stderr io.Writer) (options, error) {
 		f.IntVar(&l.Viewers, "people", 50, "people in the meeting")
 		f.IntVar(&l.Talking, "talking", 1, "how many of them talk; one alone pauses now and then")
 		f.BoolVar(&l.Quiet, "quiet", false, "those who do not talk send nothing, instead of silence as browsers do")
+		f.BoolVar(&l.Beep, "beep", false, "one of those who talk beeps, by which the sound is timed")
+		f.BoolVar(&l.Turns, "turns", false, "all who talk pause now and then")
 		name = func() string { return fmt.Sprintf("audio %d/%d", l.Viewers, l.Talking) }
 	case "pairs":
 		l.Audio, l.Talking, l.Publishers, l.Mutual, l.VideoRate = true, 1, 2, true, 500_000
@@ -138,7 +160,7 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	}
 	f.DurationVar(&l.Time, "time", 10*time.Second, "how long to measure")
 	f.DurationVar(&l.Warm, "warm", 4*time.Second, "how long to wait before")
-	f.StringVar(&o.servers, "servers", "belfry", "which servers, in turns: belfry, pion (video only), janus")
+	f.StringVar(&o.servers, "servers", "belfry", "which servers, in turns: belfry, pion (no mix of sound), janus")
 	f.IntVar(&o.runs, "runs", 1, "runs of each server")
 	f.StringVar(&o.program, "belfry", beside("belfry"), "the server's program, which is started for each run")
 	f.StringVar(&o.endpoint.URL, "endpoint", "", "a server that runs already, instead")
@@ -153,16 +175,25 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	if f.NArg() > 0 {
 		return o, fmt.Errorf("what is %q?", f.Arg(0))
 	}
-	if o.pin != "" {
-		if n, err := fmt.Sscanf(o.pin, "%d,%d", &o.server, &o.own); n != 2 || err != nil || o.server < 0 || o.own < 0 {
-			return o, fmt.Errorf("-pin wants two processors, such as 0,1, not %q", o.pin)
-		}
+	if err := o.pins(); err != nil {
+		return o, err
 	}
 	if l.Publishers < 0 || l.Viewers < 0 || l.Talking < 0 || l.Publishers+l.Viewers < 1 || l.Meetings < 1 || o.runs < 1 {
 		return o, errors.New("a load needs at least one meeting, one person and one run")
 	}
 	l.Name = name()
 	return o, nil
+}
+
+// pins reads the processors.
+func (o *options) pins() error {
+	if o.pin == "" {
+		return nil
+	}
+	if n, err := fmt.Sscanf(o.pin, "%d,%d", &o.server, &o.own); n != 2 || err != nil || o.server < 0 || o.own < 0 {
+		return fmt.Errorf("-pin wants two processors, such as 0,1, not %q", o.pin)
+	}
+	return nil
 }
 
 // beside is a program in the directory of this one.
@@ -237,23 +268,25 @@ func measure(ctx context.Context, o options, stdout io.Writer) error {
 func once(ctx context.Context, o options, name string) (bench.Row, error) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute+o.load.Time+o.load.Warm)
 	defer cancel()
-	var s bench.Server
-	var err error
-	switch {
-	case name == "belfry" && o.endpoint.URL != "":
-		s = bench.UseBelfry(o.endpoint)
-	case name == "belfry":
-		s, err = bench.StartBelfry(ctx, o.program, o.server)
-	case name == "pion":
-		s, err = bench.StartPlain(ctx, o.server)
-	case name == "janus":
-		s, err = bench.StartJanus(ctx, janus.Config{IP: netns.Address, CPU: o.server})
-	default:
-		err = errors.New("there is no such server; there are belfry, pion and janus")
-	}
+	s, err := o.open(ctx, name)
 	if err != nil {
 		return bench.Row{}, err
 	}
 	defer s.Close()
 	return bench.Run(ctx, name, s, o.load)
+}
+
+// open starts a server, or uses the one that runs.
+func (o options) open(ctx context.Context, name string) (bench.Server, error) {
+	switch {
+	case name == "belfry" && o.endpoint.URL != "":
+		return bench.UseBelfry(o.endpoint), nil
+	case name == "belfry":
+		return bench.StartBelfry(ctx, o.program, o.server)
+	case name == "pion":
+		return bench.StartPlain(ctx, o.server)
+	case name == "janus":
+		return bench.StartJanus(ctx, janus.Config{IP: netns.Address, CPU: o.server})
+	}
+	return nil, fmt.Errorf("there is no server %q; there are belfry, pion and janus", name)
 }

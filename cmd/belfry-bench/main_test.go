@@ -17,9 +17,9 @@ import (
 	"belfry/test/kit"
 )
 
-// A whole server, in this process, serves each kind of load for a moment. How
-// fast is not looked at.
-func TestLoads(t *testing.T) {
+// server starts a whole server in this process.
+func server(t *testing.T) bench.Endpoint {
+	t.Helper()
 	cfg := config.Default()
 	cfg.Listen, cfg.DataDir, cfg.TURN = "127.0.0.1:0", t.TempDir(), "never"
 	cfg.AccessKeyID, cfg.SecretAccessKey = "AKIDBENCH", "bench/secret"
@@ -33,7 +33,13 @@ func TestLoads(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	t.Setenv("AWS_SECRET_ACCESS_KEY", "bench/secret")
+	return bench.Endpoint{URL: s.URL(), KeyID: "AKIDBENCH", Secret: "bench/secret", Process: os.Getpid()}
+}
+
+// It serves each kind of load for a moment. How fast is not looked at.
+func TestLoads(t *testing.T) {
+	s := server(t)
+	t.Setenv("AWS_SECRET_ACCESS_KEY", s.Secret)
 	for _, c := range []struct {
 		args         string
 		people       int
@@ -48,8 +54,8 @@ func TestLoads(t *testing.T) {
 		t.Run(c.args, func(t *testing.T) {
 			file := filepath.Join(t.TempDir(), "figures.json")
 			var out, errs bytes.Buffer
-			args := append(strings.Fields(c.args), "-endpoint", s.URL(), "-access-key-id", "AKIDBENCH",
-				"-pid", strconv.Itoa(os.Getpid()), "-time", "1s", "-warm", "0s", "-json", file)
+			args := append(strings.Fields(c.args), "-endpoint", s.URL, "-access-key-id", s.KeyID,
+				"-pid", strconv.Itoa(s.Process), "-time", "1s", "-warm", "0s", "-json", file)
 			if code := run(t.Context(), args, &out, &errs); code != 0 {
 				t.Fatalf("exit %d: %s", code, &errs)
 			}
@@ -77,7 +83,8 @@ func TestLoads(t *testing.T) {
 
 func TestWordsThatAreNotUnderstood(t *testing.T) {
 	for _, args := range []string{"", "nonsense", "video -subscribers", "video -bitrate fast", "video -bitrate 3", "video -publishers 0 -subscribers 0",
-		"audio -talking -1", "video -pin 0", "video more"} {
+		"audio -talking -1", "video -pin 0", "video more",
+		"compare -runs 0", "compare -servers other", "compare -pin 1", "compare more", "curves -time 0s", "curves -runs 3"} {
 		var errs bytes.Buffer
 		if code := run(t.Context(), strings.Fields(args), io.Discard, &errs); code != 2 || errs.Len() == 0 {
 			t.Errorf("%q: exit %d, %q", args, code, &errs)

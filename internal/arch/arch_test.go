@@ -24,6 +24,7 @@ var allowed = map[string][]string{
 	"internal/app":                {"internal/..."},
 	"internal/bench":              {"internal/bench/...", "internal/media/opus", "internal/signaling/signalpb"},
 	"internal/bench/check":        {},
+	"internal/bench/chart":        {},
 	"internal/bench/janus":        {"internal/bench/process"},
 	"internal/bench/netns":        {},
 	"internal/bench/process":      {},

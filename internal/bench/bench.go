@@ -29,8 +29,11 @@ type Load struct {
 	Mutual     bool   `json:"mutual"`     // publishers watch one another too
 	VideoRate  int    `json:"video_rate"` // bits a second of each camera
 	Audio      bool   `json:"audio"`      // everybody has a microphone and hears
-	Talking    int    `json:"talking"`    // how many of each meeting talk
+	Talking    int    `json:"talking"`    // how many of each meeting talk; one alone pauses now and then
+	Turns      bool   `json:"turns"`      // all who talk pause, each at times of its own
+	Beep       bool   `json:"beep"`       // the last who talks beeps, by which sound is timed
 	Quiet      bool   `json:"quiet"`      // those who do not talk send no packets
+	Watch      int    `json:"watch"`      // of the cameras each person watches so many at most; 0: all
 
 	Warm time.Duration `json:"warm"` // before the window
 	Time time.Duration `json:"time"` // the window
@@ -40,13 +43,17 @@ func (l Load) people() int { return l.Publishers + l.Viewers }
 
 // receives is how many cameras one person watches.
 func (l Load) receives(n int) int {
-	if n >= l.Publishers {
-		return l.Publishers
+	others := l.Publishers
+	if n < l.Publishers {
+		if !l.Mutual {
+			return 0
+		}
+		others--
 	}
-	if l.Mutual {
-		return l.Publishers - 1
+	if l.Watch > 0 {
+		return min(others, l.Watch)
 	}
-	return 0
+	return others
 }
 
 // Row is the result of one run.
@@ -68,6 +75,9 @@ type Row struct {
 	VideoP99 float64      `json:"video_p99_ms"`
 	AudioP50 float64      `json:"audio_p50_ms"`
 	AudioP99 float64      `json:"audio_p99_ms"`
+	// How far behind the earliest of its stream a packet of sound came.
+	BehindP50 float64 `json:"audio_behind_p50_ms"`
+	BehindP99 float64 `json:"audio_behind_p99_ms"`
 
 	OwnCPU      float64 `json:"generator_core"` // what the load generator spent itself
 	LagP99      float64 `json:"generator_lag_p99_ms"`
@@ -76,6 +86,8 @@ type Row struct {
 	JoinP99     float64 `json:"join_p99_ms"`
 	JoinCPU     float64 `json:"join_cpu_ms"` // CPU for each join
 	SignalBytes float64 `json:"signal_bytes_per_person"`
+
+	Failed string `json:"failed,omitempty"` // why there are no figures
 }
 
 // crowd is everybody in all meetings of a run.
@@ -88,6 +100,7 @@ type crowd struct {
 	mu      sync.Mutex
 	members []*member
 	joins   check.Histogram
+	ears    []*ear
 }
 
 type member struct {
@@ -154,7 +167,7 @@ func Run(ctx context.Context, name string, s Server, l Load) (row Row, err error
 		return row, err
 	}
 	for _, sp := range speeches {
-		if l.Talking > 1 {
+		if l.Talking > 1 && !l.Turns && !l.Beep {
 			sp.Begin(client.Now())
 		}
 	}
@@ -200,29 +213,24 @@ func (c *crowd) join(ctx context.Context, s Server) ([]*check.Speech, error) {
 	if err != nil {
 		return nil, err
 	}
-	voices := make([][][]byte, min(l.Talking, 8))
-	for i := range voices {
-		if voices[i], err = voice(i); err != nil {
-			return nil, err
-		}
+	sounds, err := newSounds(l)
+	if err != nil {
+		return nil, err
 	}
 	enter := func(m, n int) error {
 		begin := client.Now()
-		cfg := client.Config{IP: "127.0.0.1", Identity: c.identity, Quiet: l.Quiet, Speech: speeches[m],
-			Windows: func(sender uint32) *check.Window { return c.windows[sender] }}
+		cfg, err := c.person(m, n, speeches[m], sounds)
+		if err != nil {
+			return err
+		}
 		if at, ok := s.(interface{ LocalIP() string }); ok {
 			cfg.IP = at.LocalIP()
 		}
 		w := Wants{Audio: l.Audio}
 		if n < l.Publishers {
-			cfg.VideoRate, cfg.Sender = l.VideoRate, uint32(m*l.Publishers+n)
-			cfg.Window = c.windows[cfg.Sender]
 			w.SendKbps = l.VideoRate * 3 / 2 / 1000
 		} else {
 			w.Receive = l.receives(n)
-		}
-		if n < l.Talking {
-			cfg.Voice, cfg.Pauses = voices[n%len(voices)], l.Talking == 1
 		}
 		in, err := rooms[m].Join(ctx, n, cfg)
 		if err != nil {
@@ -255,6 +263,60 @@ func (c *crowd) join(ctx context.Context, s Server) ([]*check.Speech, error) {
 		})
 	}
 	return speeches, err
+}
+
+// sounds is what talkers say, in Opus packets.
+type sounds struct {
+	voices [][][]byte
+	beep   [][]byte
+}
+
+func newSounds(l Load) (s sounds, err error) {
+	s.voices = make([][][]byte, min(l.Talking, 8))
+	for i := range s.voices {
+		if s.voices[i], err = voice(i); err != nil {
+			return s, err
+		}
+	}
+	if l.Beep {
+		s.beep, err = beep()
+	}
+	return s, err
+}
+
+// person is what person n of meeting m does.
+func (c *crowd) person(m, n int, speech *check.Speech, s sounds) (client.Config, error) {
+	l := c.load
+	cfg := client.Config{IP: "127.0.0.1", Identity: c.identity, Quiet: l.Quiet, Speech: speech,
+		Windows: func(sender uint32) *check.Window { return c.windows[sender] }}
+	if n < l.Publishers {
+		cfg.VideoRate, cfg.Sender = l.VideoRate, uint32(m*l.Publishers+n)
+		cfg.Window = c.windows[cfg.Sender]
+	}
+	if l.Turns { // there is always some silence
+		cfg.Speech = nil
+	}
+	switch {
+	case n < l.Talking && l.Beep && n == l.Talking-1:
+		cfg.Voice, cfg.Talk, cfg.Pause = s.beep, time.Second, time.Second
+	case n < l.Talking && l.Turns:
+		cfg.Voice, cfg.Talk, cfg.Pause = s.voices[n%len(s.voices)], 3*time.Second, time.Second
+		cfg.Offset = time.Duration(n) * 730 * time.Millisecond % (cfg.Talk + cfg.Pause)
+	case n < l.Talking && l.Talking == 1:
+		cfg.Voice, cfg.Talk, cfg.Pause = s.voices[0], 3*time.Second, time.Second
+	case n < l.Talking:
+		cfg.Voice = s.voices[n%len(s.voices)]
+	case l.Beep && n < l.Talking+listening:
+		e, err := newEar(speech)
+		if err != nil {
+			return cfg, err
+		}
+		cfg.Hear = e.hear
+		c.mu.Lock()
+		c.ears = append(c.ears, e)
+		c.mu.Unlock()
+	}
+	return cfg, nil
 }
 
 // each does something n times, a few at once, and returns the first error.
@@ -334,6 +396,9 @@ func (c *crowd) measure(ctx context.Context, s Server, row *Row) error {
 	}
 	user0, system0 := process.Ticks(s.PID())
 	from := client.Now()
+	for _, e := range c.ears {
+		e.measure(from, from+int64(c.load.Time))
+	}
 	for _, m := range c.members {
 		for _, one := range m.Clients() {
 			one.Measure(from, from+int64(c.load.Time))
@@ -356,7 +421,7 @@ func (c *crowd) measure(ctx context.Context, s Server, row *Row) error {
 		return err
 	}
 
-	var video, audio check.Histogram
+	var video, audio, behind check.Histogram
 	var signal uint64
 	for _, m := range c.members {
 		for _, one := range m.Clients() {
@@ -365,9 +430,13 @@ func (c *crowd) measure(ctx context.Context, s Server, row *Row) error {
 			row.Audio.Add(r.Audio)
 			video.Merge(&r.VideoLatency)
 			audio.Merge(&r.AudioLatency)
+			behind.Merge(&r.AudioBehind)
 			row.Refused += r.Stats.Refused
 		}
 		signal += m.SignalBytes()
+	}
+	for _, e := range c.ears {
+		e.result(&audio)
 	}
 	seconds := float64(until-from) / 1e9
 	packets := float64(row.Video.Received + row.Audio.Received)
@@ -386,6 +455,7 @@ func (c *crowd) measure(ctx context.Context, s Server, row *Row) error {
 	row.LagP99 = ms(&lag, 0.99)
 	row.VideoP50, row.VideoP99 = ms(&video, 0.5), ms(&video, 0.99)
 	row.AudioP50, row.AudioP99 = ms(&audio, 0.5), ms(&audio, 0.99)
+	row.BehindP50, row.BehindP99 = ms(&behind, 0.5), ms(&behind, 0.99)
 	row.SignalBytes = float64(signal) / float64(row.People)
 	return nil
 }
@@ -395,5 +465,8 @@ func (c *crowd) leave() {
 	c.pace.Stop()
 	for _, m := range c.members {
 		m.Leave()
+	}
+	for _, e := range c.ears {
+		e.close()
 	}
 }

@@ -106,10 +106,10 @@ func (m *janusMember) watch(ctx context.Context, n int) error {
 	c := m.clients[0]
 	if m.sends {
 		cfg := m.cfg
-		if cfg.Pauses { // the one who hears nothing
+		if cfg.Pause > 0 { // the one who hears nothing
 			cfg.Speech = nil
 		}
-		cfg.VideoRate, cfg.Voice, cfg.Pauses = 0, nil, false
+		cfg.VideoRate, cfg.Voice, cfg.Pause = 0, nil, 0
 		if c, err = client.New(cfg); err != nil {
 			return err
 		}

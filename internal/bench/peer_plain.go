@@ -74,7 +74,10 @@ func (s *plainServer) Close() {
 type plainRoom struct{ url, name string }
 
 // Open implements Server.
-func (s *plainServer) Open(context.Context, Load) (Room, error) {
+func (s *plainServer) Open(_ context.Context, l Load) (Room, error) {
+	if l.Audio && l.people() > 2 {
+		return nil, errors.New("the plain server has sound for two people, since it does not mix")
+	}
 	return plainRoom{s.url, rand.Text()}, nil
 }
 
@@ -95,11 +98,12 @@ type plainMember struct {
 	once   sync.Once
 }
 
-// Negotiate implements Member. The plain server has no sound, and one who wants
-// cameras must come again until the server has them.
+// Negotiate implements Member. One who wants cameras must come again until the
+// server has them. There is no mix: who wants sound gets that of one other.
 func (m *plainMember) Negotiate(ctx context.Context, w Wants) error {
-	if w.Audio {
-		return errors.New("the plain server forwards video only")
+	tracks := w.Receive
+	if w.Audio && tracks > 0 {
+		tracks++
 	}
 	for {
 		answer, err := m.post(ctx, m.client.Offer(sections(w)))
@@ -109,7 +113,7 @@ func (m *plainMember) Negotiate(ctx context.Context, w Wants) error {
 		if err := m.client.Connect(ctx, answer); err != nil {
 			return err
 		}
-		if strings.Count(answer, "\r\na=msid:") >= w.Receive {
+		if strings.Count(answer, "\r\na=msid:") >= tracks {
 			return nil
 		}
 		if err := sleep(ctx, 50*time.Millisecond); err != nil {

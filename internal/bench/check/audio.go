@@ -22,12 +22,16 @@ type Speech struct {
 func (s *Speech) Begin(now int64) { s.since.Store(now) }
 func (s *Speech) End(now int64)   { s.ended.Store(now); s.since.Store(0) }
 
+// Since is when the talking began, in ns; 0: nobody talks.
+func (s *Speech) Since() int64 { return s.since.Load() }
+
 // Audio checks the sound that one receiver hears. It belongs to one goroutine,
 // but for the window.
 type Audio struct {
 	Speech  *Speech
 	Counts  Counts
 	Latency Histogram // from the first packet of speech after a pause to the first that is no silence
+	Behind  Histogram // each packet behind the earliest of its stream in the last second or two
 
 	From, Until atomic.Int64 // the window, by arrival; 0: none
 
@@ -79,6 +83,7 @@ func (a *Audio) Push(seq uint16, timestamp uint32, size int, arrived int64) {
 	}
 	a.recent = min(a.recent, behind)
 	a.ahead = min(a.ahead, behind)
+	a.Behind.Add(behind - a.ahead)
 	if behind > a.ahead+LateAfter {
 		a.Counts.Late++
 	}

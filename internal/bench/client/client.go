@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/pion/stun/v4"
 
@@ -23,9 +24,12 @@ type Config struct {
 	VideoRate int                               // bits a second of its camera; 0: it has none
 	Frames    int                               // a second; 0: 30
 	Voice     [][]byte                          // Opus packets that it speaks in a loop; nil: it is silent
-	Pauses    bool                              // it pauses for a second after every three
+	Talk      time.Duration                     // it speaks for so long,
+	Pause     time.Duration                     // and pauses for so long, before and between; 0: it never does
+	Offset    time.Duration                     // the first pause is longer by so much
 	Quiet     bool                              // while silent it sends nothing; else the packets of a muted browser
-	Speech    *check.Speech                     // told when a Client with pauses speaks; read by those who hear
+	Speech    *check.Speech                     // told when a Client with pauses speaks; read by those who hear; may be nil
+	Hear      func(packet []byte, at int64)     // given the Opus packets that arrive, in their order; may be nil
 	Window    *check.Window                     // of its own video
 	Windows   func(sender uint32) *check.Window // of the others' video, by what their stamps say
 	Sender    uint32                            // what its own stamps say
@@ -77,7 +81,7 @@ func New(cfg Config) (*Client, error) {
 	}
 	c.audio.ssrc, c.video.ssrc, c.video.rtx = ssrc(), ssrc(), ssrc()
 	c.audio.seq, c.video.seq = uint16(rand.Uint32()>>17), uint16(rand.Uint32()>>17)
-	if !cfg.Pauses { // who does is the only one that talks, and hears silence
+	if cfg.Pause == 0 { // who does is the only one that talks, and hears silence
 		c.hears.Speech = cfg.Speech
 	}
 	if cfg.VideoRate > 0 {
@@ -135,6 +139,7 @@ func (c *Client) CameraWindow(begin bool) {
 type Result struct {
 	Video, Audio               check.Counts
 	VideoLatency, AudioLatency check.Histogram
+	AudioBehind                check.Histogram
 	Senders                    int // whose video came
 	Stats                      Stats
 }
@@ -146,6 +151,7 @@ func (c *Client) Result() Result {
 	r := Result{Audio: c.hears.Counts, Senders: len(c.sees), Stats: c.stats}
 	r.Stats.Refused = c.rejected.Load()
 	r.AudioLatency.Merge(&c.hears.Latency)
+	r.AudioBehind.Merge(&c.hears.Behind)
 	for _, v := range c.sees {
 		r.Video.Add(v.Result())
 		r.VideoLatency.Merge(&v.Latency)
@@ -259,6 +265,9 @@ func (c *Client) packet(p *rtp.Packet) {
 		c.stats.AudioPackets++
 		s.receiver.Push(p.Seq, p.Timestamp, p.Arrival)
 		c.hears.Push(p.Seq, p.Timestamp, len(p.Payload()), p.Arrival)
+		if c.cfg.Hear != nil {
+			c.cfg.Hear(p.Payload(), p.Arrival)
+		}
 		return
 	}
 	c.stats.VideoPackets++

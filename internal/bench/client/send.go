@@ -1,15 +1,13 @@
 package client
 
 import (
+	"time"
+
 	"belfry/internal/bench/check"
 	"belfry/internal/media/rtp"
 )
 
-const (
-	packetSize = 1050 // bytes of a video packet, about
-	talkFor    = 3e9  // ns that one with pauses speaks
-	pauseFor   = 1e9  // and pauses
-)
+const packetSize = 1050 // bytes of a video packet, about
 
 type audioOut struct {
 	ssrc    uint32
@@ -42,15 +40,20 @@ var silence = []byte{0xF8, 0xFF, 0xFE}
 func (c *Client) speak(now int64) {
 	a := &c.audio
 	if a.turn == 0 {
-		a.turn, a.talking = now, false // a pause first: the mix should know it
+		a.turn, a.talking = now+int64(c.cfg.Offset), false // a pause first: the mix should know it
 	}
 	loud := len(c.cfg.Voice) > 0
-	if loud && c.cfg.Pauses {
-		if length := now - a.turn; a.talking && length >= talkFor || !a.talking && length >= pauseFor {
+	if loud && c.cfg.Pause > 0 {
+		if length := time.Duration(now - a.turn); a.talking && length >= c.cfg.Talk || !a.talking && length >= c.cfg.Pause {
 			a.turn, a.talking = now, !a.talking
 			if a.talking {
+				a.word = 0
+			}
+			switch {
+			case c.cfg.Speech == nil:
+			case a.talking:
 				c.cfg.Speech.Begin(Now())
-			} else {
+			default:
 				c.cfg.Speech.End(now)
 			}
 		}

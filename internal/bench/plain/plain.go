@@ -20,7 +20,7 @@ import (
 	"github.com/pion/webrtc/v4"
 )
 
-// Server forwards everybody's video to everybody else of the same room. It is an
+// Server forwards everybody's video and sound to everybody else of the same room. It is an
 // http.Handler: POST /?room=…&person=… with an offer gets an answer.
 type Server struct {
 	api    *webrtc.API
@@ -34,8 +34,8 @@ type person struct {
 	pc   *webrtc.PeerConnection
 	sent map[*webrtc.TrackLocalStaticRTP]bool // to this person
 
-	track  *webrtc.TrackLocalStaticRTP // from this person
-	source webrtc.SSRC
+	tracks []*webrtc.TrackLocalStaticRTP // from this person
+	source webrtc.SSRC                   // of the video
 }
 
 // New makes a Server that speaks media on a UDP socket.
@@ -95,15 +95,20 @@ func (s *Server) negotiate(room, name, offer string) (string, error) {
 		return "", fmt.Errorf("take the offer: %w", err)
 	}
 	for _, other := range people {
-		if other == p || other.track == nil || p.sent[other.track] {
+		if other == p {
 			continue
 		}
-		p.sent[other.track] = true
-		sender, err := p.pc.AddTrack(other.track)
-		if err != nil {
-			return "", fmt.Errorf("add a track: %w", err)
+		for _, track := range other.tracks {
+			if p.sent[track] {
+				continue
+			}
+			p.sent[track] = true
+			sender, err := p.pc.AddTrack(track)
+			if err != nil {
+				return "", fmt.Errorf("add a track: %w", err)
+			}
+			go relayRequests(sender, other)
 		}
-		go relayRequests(sender, other)
 	}
 	answer, err := p.pc.CreateAnswer(nil)
 	if err != nil {
@@ -122,12 +127,15 @@ func (s *Server) negotiate(room, name, offer string) (string, error) {
 
 // forward is the whole work of the server.
 func (s *Server) forward(p *person, t *webrtc.TrackRemote) {
-	local, err := webrtc.NewTrackLocalStaticRTP(t.Codec().RTPCodecCapability, "video", "stream-"+fmt.Sprint(t.SSRC()))
+	local, err := webrtc.NewTrackLocalStaticRTP(t.Codec().RTPCodecCapability, t.Kind().String(), "stream-"+fmt.Sprint(t.SSRC()))
 	if err != nil {
 		return
 	}
 	s.mu.Lock()
-	p.track, p.source = local, t.SSRC()
+	p.tracks = append(p.tracks, local)
+	if t.Kind() == webrtc.RTPCodecTypeVideo {
+		p.source = t.SSRC()
+	}
 	s.mu.Unlock()
 	for {
 		packet, _, err := t.ReadRTP()

@@ -14,6 +14,16 @@ import (
 // endWithUs has the kernel kill a command when this program is gone.
 func endWithUs(cmd *exec.Cmd) { cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} }
 
+// allow has a process open as many files as ours may: what is not written in Go
+// stays at the shell's limit, which is often 1024.
+func allow(pid int) {
+	var limit unix.Rlimit
+	if unix.Getrlimit(unix.RLIMIT_NOFILE, &limit) == nil {
+		limit.Cur = limit.Max
+		_ = unix.Prlimit(pid, unix.RLIMIT_NOFILE, &limit, nil)
+	}
+}
+
 // startOn starts a command that may run on one processor alone (0 or above).
 func startOn(cpu int, cmd *exec.Cmd) error {
 	if cpu < 0 {

@@ -103,6 +103,7 @@ func Start(dir string, cpu int, env []string, program string, args ...string) (*
 		log.Close()
 		return nil, fmt.Errorf("start %s: %w", program, err)
 	}
+	allow(cmd.Process.Pid)
 	p := &Process{cmd: cmd, log: log, done: make(chan error, 1)}
 	go func() { p.done <- cmd.Wait() }()
 	return p, nil

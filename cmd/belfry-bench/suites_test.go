@@ -1,0 +1,73 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"belfry/internal/bench"
+)
+
+// The suites run on a server and write figures, tables and plots. How fast is not
+// looked at.
+func TestSuites(t *testing.T) {
+	endpoint := server(t)
+	for words, c := range map[string]struct {
+		table, plot string
+		rows        func(text []byte) ([]bench.Row, error)
+	}{
+		"compare -small -servers belfry -runs 1 -only video": {"| video 1×4, 300 kbit/s | MB resident |", "bench-compare.svg", func(text []byte) ([]bench.Row, error) {
+			var got bench.Comparison
+			err := json.Unmarshal(text, &got)
+			return got.Rows, err
+		}},
+		"curves -small -only subscribers": {"| people who watch |", "bench-subscribers.svg", func(text []byte) ([]bench.Row, error) {
+			var got bench.Curves
+			err := json.Unmarshal(text, &got)
+			if err != nil || len(got.Grown) == 0 {
+				return nil, err
+			}
+			return got.Grown[0].Rows, nil
+		}},
+	} {
+		t.Run(words, func(t *testing.T) {
+			docs, file := t.TempDir(), filepath.Join(t.TempDir(), "figures.json")
+			args := append(strings.Fields(words), "-json", file, "-docs", docs)
+			o, err := parseSuite(args, os.Stderr)
+			if err != nil {
+				t.Fatal(err)
+			}
+			o.endpoint = endpoint
+			var out bytes.Buffer
+			if err := o.run(t.Context(), &out); err != nil {
+				t.Fatalf("%v\n%s", err, &out)
+			}
+			if !strings.Contains(out.String(), c.table) {
+				t.Errorf("no %q in\n%s", c.table, &out)
+			}
+			text, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			rows, err := c.rows(text)
+			if err != nil || len(rows) == 0 {
+				t.Fatalf("%v, rows %v", err, rows)
+			}
+			for _, r := range rows {
+				if r.Failed != "" || r.Video.Received == 0 || r.Video.Corrupt+r.Video.Duplicates+r.Refused > 0 {
+					t.Errorf("%s: %s, video %+v", r.Load.Name, r.Failed, r.Video)
+				}
+			}
+			page, err := os.ReadFile(filepath.Join(docs, "performance.md"))
+			if err != nil || !strings.Contains(string(page), c.table) || !strings.Contains(string(page), "images/"+c.plot) {
+				t.Errorf("%v, the page:\n%s", err, page)
+			}
+			if svg, err := os.ReadFile(filepath.Join(docs, "images", c.plot)); err != nil || !bytes.Contains(svg, []byte("<svg")) {
+				t.Errorf("no plot: %v", err)
+			}
+		})
+	}
+}
