@@ -129,6 +129,9 @@ type mic struct {
 	// edit may drop or delay what is sent: it returns the delay in ms, < 0 for lost.
 	edit  func(n int) int
 	queue []queued
+	drift float64     // of its clock, in parts
+	twice func() bool // whether a packet comes again
+	due   float64     // ms, of the next packet
 }
 
 type queued struct {
@@ -249,14 +252,16 @@ func makePacket(pt uint8, seq uint16, ts, ssrc uint32, withLevel bool, level int
 func (r *room) run(d time.Duration) {
 	for end := r.ms + int(d/time.Millisecond); r.ms < end; r.ms++ {
 		for _, k := range r.mics {
-			every := k.samples / 48
-			if !k.off && r.ms >= k.phase && (r.ms-k.phase)%every == 0 {
-				p, delay := k.packet(), 0
-				if k.edit != nil {
-					delay = k.edit(k.n - 1)
-				}
-				if delay >= 0 {
-					k.queue = append(k.queue, queued{r.ms + delay, p})
+			every := float64(k.samples) / 48
+			if k.due == 0 {
+				k.due = float64(k.phase)
+			}
+			for ; k.due < float64(r.ms); k.due += every { // it was away
+			}
+			if k.due < float64(r.ms+1) {
+				k.due += every * (1 + k.drift)
+				if !k.off {
+					k.send()
 				}
 			}
 			rest := k.queue[:0]
@@ -272,6 +277,21 @@ func (r *room) run(d time.Duration) {
 		if r.ms%20 == 0 {
 			r.m.Tick(r.now())
 		}
+	}
+}
+
+// send sends the next packet into the network.
+func (k *mic) send() {
+	p, delay := k.packet(), 0
+	if k.edit != nil {
+		delay = k.edit(k.n - 1)
+	}
+	if delay < 0 {
+		return
+	}
+	k.queue = append(k.queue, queued{k.r.ms + delay, p})
+	if k.twice != nil && k.twice() {
+		k.queue = append(k.queue, queued{k.r.ms + delay + 3, p})
 	}
 }
 

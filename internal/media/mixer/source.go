@@ -14,7 +14,7 @@ const (
 	maxPayload = 1500
 	// maxGap is the longest run of lost packets that a listener is shown as lost;
 	// over a longer one its numbers close up.
-	maxGap = 8
+	maxGap = 12
 	// quietTime is how long a talker may be silent before somebody else, not much
 	// louder, may take its place.
 	quietTime = int64(150 * time.Millisecond)
@@ -326,7 +326,7 @@ func (s *Source) rank(now int64) float32 {
 // fillPassed gives silence to those who are passed a talker that stopped
 // sending, as one with DTX does or one whose network is cut.
 func (s *Source) fillPassed(now int64) {
-	quiet := now-s.arrived > 3*tickTime
+	quiet := now-s.arrived > 3*tickTime+min(s.jitter.peak, maxDelay)
 	for _, l := range s.pass {
 		// Clocks differ by some parts in a million; the listener's gives way.
 		if lead := l.sent - s.m.clock; lead > 0 {
