@@ -9,7 +9,7 @@ const (
 	preroll = 1
 	// warmup is how many packets before the first audible one are decoded to
 	// give the decoder its state.
-	warmup = 2
+	warmup = 10
 	// The delay aimed at, between a packet's arrival and its turn, is what the
 	// network's jitter asks for, within these bounds. It is up to one tick more.
 	minDelay, maxDelay = int64(8e6), int64(200e6)

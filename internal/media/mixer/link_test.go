@@ -159,11 +159,17 @@ func TestBadNetworks(t *testing.T) {
 					t.Errorf("seed %d: the other talker: %v", seed, err)
 				}
 				// Passed on is what arrived and what could be brought back.
-				passed := map[uint32]bool{}
+				passed, silent := map[uint32]bool{}, 0
 				for _, h := range r.ears["1"].got {
-					if len(h.payload) == 4 {
+					switch {
+					case len(h.payload) == 4:
 						passed[h.ts] = true
+					case h.ms > 6000:
+						silent++
 					}
+				}
+				if c.link.loss == 0 && silent > 5 {
+					t.Errorf("seed %d: %d packets of silence in the middle of what is only late", seed, silent)
 				}
 				if got := float64(len(passed)) / float64(len(said)); got < c.frames-0.02 {
 					t.Errorf("seed %d: %.2f %% of the frames were passed on", seed, 100*got)

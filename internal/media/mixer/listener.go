@@ -206,6 +206,9 @@ func (l *Listener) forward(s *Source, f packet) {
 	l.send(l.cfg.REDPayloadType, seq, t, s.redundant(f, l.cfg.PayloadType, depth))
 }
 
+// corrected reports whether its mixes shall have in-band error correction.
+func (l *Listener) corrected() bool { return l.corrects && l.cfg.REDPayloadType == 0 }
+
 // SetLoss tells how many per cent of what was sent the listener lost lately. It
 // gets more redundancy at once, and less when it has lost little for a while.
 func (l *Listener) SetLoss(percent int) {

@@ -2,6 +2,7 @@ package mixer
 
 import (
 	"math/bits"
+	"time"
 
 	"belfry/internal/media/opus"
 )
@@ -10,8 +11,8 @@ import (
 // passed to it.
 const holdTicks = 8
 
-// mix is what all listeners get who hear the same two or more talkers, and whose
-// networks are alike.
+// mix is what all listeners get who hear the same talkers, and whose networks are
+// alike. It is of two or more, or of one that cannot be passed on at this moment.
 type mix struct {
 	mask      uint16 // slots of Mixer.active
 	corrects  bool   // with in-band error correction
@@ -53,6 +54,7 @@ func (m *Mixer) regroup(now int64) {
 	for _, s := range m.active {
 		if s != nil {
 			s.passed = len(s.pass) > 0
+			s.held = false
 		}
 	}
 	for _, l := range m.listeners {
@@ -69,10 +71,19 @@ func (m *Mixer) regroup(now int64) {
 			m.silent = append(m.silent, l)
 		case 1:
 			s := m.active[bits.TrailingZeros16(mask)]
+			if m.usable && (l.mix != nil && s.hold(now) || l.corrected() && s.speech) {
+				m.mixTo(l, mask, now)
+				break
+			}
 			l.passTo(s)
 			s.pass = append(s.pass, l)
 		default:
 			m.mixTo(l, mask, now)
+		}
+	}
+	for _, s := range m.active {
+		if s != nil && !s.held {
+			s.heldAt = 0
 		}
 	}
 	m.inherit()
@@ -107,6 +118,42 @@ func (m *Mixer) heardBy(l *Listener) (mask uint16) {
 	return mask
 }
 
+// For how long a mix goes on with one talker, at the longest, until there is a
+// good moment to pass on what it says: speech and what is coded as music.
+const holdSpeech, holdMusic = int64(time.Second), int64(300 * time.Millisecond)
+
+// hold reports whether listeners who hear this source alone from now on go on
+// with a mix of it for now.
+func (s *Source) hold(now int64) bool {
+	if s.seam(now) {
+		return false
+	}
+	s.held = true
+	if s.heldAt == 0 {
+		s.heldAt = now
+	}
+	return true
+}
+
+// seam reports whether a listener can be passed this source from the packet on
+// that is due next. Codecs lean on what they were told before: begun in the middle
+// of a vowel, speech falls into a hole for a frame or two; begun between two
+// syllables it does not.
+func (s *Source) seam(now int64) bool {
+	held := int64(0)
+	if s.heldAt != 0 {
+		held = now - s.heldAt
+	}
+	switch k := s.buf.at(s.buf.next); {
+	case !s.buf.mixing || held > holdSpeech:
+		return true
+	case k != nil:
+		return k.quiet || !k.speech && held > holdMusic
+	default:
+		return now-s.arrived > 3*tickTime
+	}
+}
+
 // passTo lets the listener have a talker's packets as they come. What was
 // waiting for its turn in a mix until now is sent first.
 func (l *Listener) passTo(s *Source) {
@@ -134,7 +181,7 @@ func (l *Listener) passTo(s *Source) {
 // mixTo lets the listener have the mix of these talkers.
 func (m *Mixer) mixTo(l *Listener, mask uint16, now int64) {
 	var x *mix
-	corrects := l.corrects && l.cfg.REDPayloadType == 0
+	corrects := l.corrected()
 	for _, o := range m.mixes {
 		if o.mask == mask && o.corrects == corrects {
 			x = o

@@ -203,6 +203,8 @@ func (m *Mixer) tick(now int64) {
 		if s != nil && now-s.lastLoud > int64(m.cfg.Hangover) {
 			m.leave(s)
 			s.talking = false
+		} else if s != nil && s.heldAt != 0 && s.seam(now) {
+			m.dirty = true
 		}
 	}
 	if m.dirty {

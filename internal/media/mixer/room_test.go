@@ -121,7 +121,8 @@ type mic struct {
 	talking bool
 	off     bool // sends nothing at all
 	phase   int
-	level   int // −1: no extension
+	level   int   // −1: no extension
+	levels  []int // of each of packets, instead
 	seq     uint16
 	ts      uint32
 	ssrc    uint32
@@ -220,6 +221,9 @@ func (k *mic) packet() *rtp.Packet {
 			payload = k.talk(k.said)
 		} else {
 			payload = k.packets[k.n%len(k.packets)]
+			if k.levels != nil {
+				level = k.levels[k.n%len(k.levels)]
+			}
 		}
 		k.said++
 	}

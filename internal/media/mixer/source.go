@@ -64,12 +64,16 @@ type Source struct {
 	loudness float32 // 127 − level, at once up and slowly down
 	loudest  uint8   // level since the last report
 	quiet    bool    // the last packet was, for this talker
+	speech   bool    // the last with sound was coded by a speech mode
 	meter    opus.Decoder
 
 	slot int         // among Mixer.active, −1 for none
 	pass []*Listener // who is sent the packets as they come
 	// passed says, during a regroup, that somebody was.
 	passed bool
+	// A mix of this one alone goes on from heldAt to a good moment to pass it on.
+	held   bool
+	heldAt int64
 	buf    buffer
 	red    wrapping // its packets with older ones, for listeners that prefer it
 }
@@ -147,7 +151,7 @@ func (s *Source) push(p *rtp.Packet, now int64) {
 		return
 	}
 	s.arrived = now
-	f := packet{ext: ext, ts: p.Timestamp, dur: info.Samples(), stereo: info.Stereo, payload: payload}
+	f := packet{ext: ext, ts: p.Timestamp, dur: info.Samples(), stereo: info.Stereo, speech: info.SILK(), payload: payload}
 	f.late = s.jitter.push(f.ts, arrival)
 	if s.fresh || ext > s.top {
 		s.listen(p, info, payload, now)
@@ -169,6 +173,7 @@ type packet struct {
 	ts      uint32
 	dur     int
 	stereo  bool
+	speech  bool  // coded by a speech mode of Opus
 	late    int64 // by how much, in ns, it came later than the earliest ones do
 	payload []byte
 }
@@ -182,7 +187,7 @@ func (s *Source) restore(o older, in packet, now int64) {
 	}
 	dur := info.Samples()
 	back := uint64(o.offset) / uint64(dur)
-	f := packet{ext: in.ext - back, ts: in.ts - o.offset, dur: dur, stereo: info.Stereo, payload: o.payload}
+	f := packet{ext: in.ext - back, ts: in.ts - o.offset, dur: dur, stereo: info.Stereo, speech: info.SILK(), payload: o.payload}
 	if back >= ringSize || s.known(f.ext) || f.ext < s.began || f.ts != s.topTS+uint32(f.ext-s.top)*uint32(s.topDur) {
 		return
 	}
@@ -254,6 +259,7 @@ func (s *Source) order(f packet) (late bool) {
 func (s *Source) listen(p *rtp.Packet, info opus.Info, payload []byte, now int64) {
 	level := uint8(127)
 	if !info.Silent {
+		s.speech = info.SILK()
 		if v, _, ok := p.AudioLevel(s.cfg.AudioLevelID); ok {
 			level = v
 		} else {

@@ -281,7 +281,9 @@ func TestMuteCutsAtOnce(t *testing.T) {
 				set(a.src, true)
 				before, stats := len(x.frames()[0]), r.m.Stats()
 				r.run(500 * time.Millisecond)
-				if s := r.m.Stats(); s.Concealed != 0 || s.Mixed != stats.Mixed {
+				// Only the other's own may still come as a mix, until there is a moment to
+				// pass it on.
+				if s := r.m.Stats(); s.Concealed != 0 || s.Mixed > stats.Mixed+uint64(holdMusic/tickTime)+2 {
 					t.Fatalf("%s at %d ms: %d packets were still mixed, %d frames concealed", name, 500+ms, s.Mixed-stats.Mixed, s.Concealed)
 				}
 				if n := len(x.frames()[0]) - before; n != 0 || before < 20 {
@@ -396,7 +398,7 @@ func TestLeavingAndRejoining(t *testing.T) {
 				a.off = true
 				mixed := r.m.Stats().Mixed
 				r.run(330 * time.Millisecond)
-				if s := r.m.Stats(); s.Mixed != mixed || s.Concealed != 0 {
+				if s := r.m.Stats(); s.Mixed > mixed+2*uint64(holdMusic/tickTime+2) || s.Concealed != 0 {
 					t.Errorf("after it left %d packets were still mixed, %d frames concealed", s.Mixed-mixed, s.Concealed)
 				}
 				a.off = false
