@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import {
-  ChimeSDKMeetingsClient, BatchUpdateAttendeeCapabilitiesExceptCommand, CreateMeetingCommand, CreateAttendeeCommand, DeleteMeetingCommand, DeleteAttendeeCommand,
+  ChimeSDKMeetingsClient, BatchCreateAttendeeCommand, BatchUpdateAttendeeCapabilitiesExceptCommand, CreateMeetingCommand, CreateAttendeeCommand, DeleteMeetingCommand, DeleteAttendeeCommand,
   UpdateAttendeeCapabilitiesCommand,
 } from '@aws-sdk/client-chime-sdk-meetings';
 import { randomUUID } from 'node:crypto';
@@ -68,6 +68,17 @@ export class Server {
   async attendee(meeting, user) {
     const { Attendee } = await this.client.send(new CreateAttendeeCommand({ MeetingId: meeting.MeetingId, ExternalUserId: user }));
     return Attendee;
+  }
+
+  /** So many attendees at once. */
+  async attendees(meeting, count) {
+    const users = Array.from({ length: count }, (_, i) => ({ ExternalUserId: `user-${i}` }));
+    const made = [];
+    while (users.length > 0) { // 100 are taken in one request
+      const { Attendees } = await this.client.send(new BatchCreateAttendeeCommand({ MeetingId: meeting.MeetingId, Attendees: users.splice(0, 100) }));
+      made.push(...Attendees);
+    }
+    return made;
   }
 
   deleteMeeting(meeting) { return this.client.send(new DeleteMeetingCommand({ MeetingId: meeting.MeetingId })); }
