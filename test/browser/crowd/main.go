@@ -146,7 +146,7 @@ func (c *crowd) gather() error {
 }
 
 func (c *crowd) enter(p *person) error {
-	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 	defer cancel()
 	line, err := signaltest.Dial(ctx, p.URL, p.Token, signaltest.Options{})
 	if err != nil {

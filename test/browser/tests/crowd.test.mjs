@@ -37,5 +37,5 @@ async function agrees(person, wanted) {
     const { present, muted } = window.person;
     const here = Object.keys(present).filter((id) => present[id]);
     return here.length === Object.keys(expected).length && here.every((id) => expected[id] === Boolean(muted[id]));
-  }, wanted, 90_000);
+  }, wanted);
 }
