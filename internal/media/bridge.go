@@ -217,6 +217,7 @@ func (b *Bridge) tickAudio(now int64) {
 	at := b.server.clock.time(now)
 	b.mixer.Tick(at)
 	if talking, due := b.mixer.Levels(at); due {
+		b.router.Speaking(talking)
 		levels := slices.Clone(talking)
 		b.later = append(b.later, func() { b.events.Levels(levels) })
 	}

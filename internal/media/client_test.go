@@ -138,11 +138,20 @@ type events struct {
 	connected, audio atomic.Int32
 	closed           chan string
 	tooLarge         atomic.Int32
+	paused, resumed  atomic.Int32
 }
 
 func (e *events) MediaConnected()           { e.connected.Add(1) }
 func (e *events) AudioArrived()             { e.audio.Add(1) }
 func (e *events) MediaClosed(reason string) { e.closed <- reason }
+
+func (e *events) VideoPaused(groups []uint32, paused bool) {
+	if paused {
+		e.paused.Add(1)
+	} else {
+		e.resumed.Add(1)
+	}
+}
 
 func (e *events) PictureTooLarge(_, _ uint32, _ meeting.Resolution) { e.tooLarge.Add(1) }
 

@@ -276,6 +276,10 @@ func (c *caller) SignalStrength([]meeting.SignalStrength) { c.called("SignalStre
 func (c *caller) MediaConnected()                         { c.called("MediaConnected") }
 func (c *caller) AudioArrived()                           { c.called("AudioArrived") }
 func (c *caller) MediaClosed(string)                      { c.called("MediaClosed") }
+func (c *caller) VideoPaused([]uint32, bool) {
+	c.called("PictureTooLarge")
+}
+
 func (c *caller) PictureTooLarge(uint32, uint32, meeting.Resolution) {
 	c.called("PictureTooLarge")
 }

@@ -23,6 +23,10 @@ var (
 	sendingFeedback = []string{"transport-cc", "ccm fir", "nack", "nack pli", "goog-remb"}
 	// Without transport-cc the client estimates by itself and says so by REMB.
 	receivedFeedback = []string{"ccm fir", "nack", "nack pli", "goog-remb"}
+
+	// For clients that can be told of the estimate, which is made here then.
+	measuredExtensions = append([]string{sdp.ExtTransportCC}, receivedExtensions...)
+	measuredFeedback   = append([]string{"transport-cc"}, receivedFeedback...)
 )
 
 // Negotiate implements meeting.Peer.
@@ -194,8 +198,13 @@ func (n *negotiation) answerVideo(s *sdp.Section, a *sdp.AnswerSection) {
 	}
 	switch {
 	case s.Direction.Receives() && wanted != 0:
-		a.Payloads = payloads(formats, receivedFeedback)
-		a.Extensions = s.Accept(receivedExtensions)
+		if p.measured(formats) && s.Extension(sdp.ExtTransportCC) != 0 {
+			a.Payloads = payloads(formats, measuredFeedback)
+			a.Extensions = s.Accept(measuredExtensions)
+		} else {
+			a.Payloads = payloads(formats, receivedFeedback)
+			a.Extensions = s.Accept(receivedExtensions)
+		}
 		n.answerReceived(s, a, formats, wanted)
 	case s.Direction.Sends() && !n.sending && len(n.offer.SendVideo) > 0 && p.maySend():
 		n.sending = true
@@ -279,6 +288,14 @@ func (n *negotiation) layers(s *sdp.Section) []sfu.Layer {
 	return list
 }
 
+// measured says that what the client receives is estimated here. A packet that is
+// sent again must have a new number for that, so it takes a stream of repairs.
+func (p *Peer) measured(formats []sdp.VideoFormat) bool {
+	return p.transportCC && !slices.ContainsFunc(formats, func(f sdp.VideoFormat) bool {
+		return f.RTX == nil || !slices.Contains(f.Payload.Feedback, "transport-cc")
+	})
+}
+
 func (n *negotiation) answerReceived(s *sdp.Section, a *sdp.AnswerSection, formats []sdp.VideoFormat, wanted uint32) {
 	p := n.peer
 	if !p.maySee(wanted) || len(n.kept) == meeting.MaxReceivedVideos {
@@ -287,17 +304,17 @@ func (n *negotiation) answerReceived(s *sdp.Section, a *sdp.AnswerSection, forma
 	cs, x, nack := codecs(formats), extensions(a.Extensions), has(a.Payloads, "nack")
 	r := p.receiver(s.MID)
 	if r == nil {
-		r = &receiver{peer: p, mid: s.MID, ssrc: p.newSSRC(), streamID: wanted, gated: true}
+		r = &receiver{peer: p, mid: s.MID, ssrc: p.newSSRC(), streamID: wanted}
 		if slices.ContainsFunc(formats, func(f sdp.VideoFormat) bool { return f.RTX != nil }) {
 			r.rtx = p.newSSRC()
 		}
-		r.sub = p.bridge.router.Subscribe(sfu.SubscribeConfig{
+		r.share = p.way().Subscribe(sfu.SubscribeConfig{
 			MID: s.MID, Down: p, SSRC: r.ssrc, RTX: r.rtx, Codecs: cs, Extensions: x, NACK: nack, StreamID: wanted, Paused: true,
 		}, n.now)
 		r.gate(n.now)
 		p.receivers = append(p.receivers, r)
 	} else {
-		r.sub.Update(cs, x, nack, n.now)
+		r.share.Subscription().Update(cs, x, nack, n.now)
 		r.want(wanted, n.now)
 	}
 	n.kept = append(n.kept, r)

@@ -37,6 +37,8 @@ type Peer struct {
 	muted                      bool
 	capabilities               meeting.Capabilities
 	lastPacket                 int64
+	transportCC                bool // its received videos may have transport-wide feedback
+	follow                     bool // it chooses layers by itself
 
 	// What was negotiated.
 	session, version uint64 // of the answers' o= line
@@ -49,6 +51,7 @@ type Peer struct {
 	talks            bool                 // the client sends audio, and so never falls silent
 	publication      *sfu.Publication
 	feedback         *rtp.TWCCRecorder
+	downlink         *sfu.Downlink
 	receivers        []*receiver
 	decodes          []meeting.VideoCodec // nil when its offer said nothing
 
@@ -57,11 +60,14 @@ type Peer struct {
 
 func newPeer(b *Bridge, spec meeting.PeerSpec, events meeting.PeerEvents) *Peer {
 	base, content := cutContent(spec.AttendeeID)
-	return &Peer{
+	p := &Peer{
 		bridge: b, id: spec.AttendeeID, base: base, content: content, events: events,
 		muted: spec.Muted, capabilities: spec.Capabilities,
 		session: uint64(newSSRC()), lastSSRC: newSSRC(), lastPacket: transport.Now(),
+		transportCC: spec.ReadsBandwidth || spec.Adaption == meeting.AdaptionServer,
+		follow:      spec.Adaption == meeting.AdaptionClient || spec.Adaption == meeting.AdaptionProbing,
 	}
+	return p
 }
 
 // own are the sources that are its own attendee's, which it must not hear.
@@ -277,10 +283,48 @@ func (p *Peer) PublicationBySSRC(ssrc uint32) *sfu.Publication {
 func (p *Peer) SubscriptionBySSRC(ssrc uint32) *sfu.Subscription {
 	for _, r := range p.receivers {
 		if r.ssrc == ssrc {
-			return r.sub
+			return r.share.Subscription()
 		}
 	}
 	return nil
+}
+
+// Downlink implements sfu.Peer. It is nil while the client has received no video.
+func (p *Peer) Downlink() *sfu.Downlink { return p.downlink }
+
+// way is the Downlink, begun with the first received video.
+func (p *Peer) way() *sfu.Downlink {
+	if p.downlink == nil {
+		p.downlink = p.bridge.router.NewDownlink(sfu.DownlinkConfig{
+			Follow: p.follow,
+			OnPause: func(groupIDs []uint32, paused bool) {
+				p.bridge.later = append(p.bridge.later, func() { p.events.VideoPaused(groupIDs, paused) })
+			},
+		})
+	}
+	return p.downlink
+}
+
+// Prefer implements meeting.Peer.
+func (p *Peer) Prefer(preferences []meeting.VideoPreference) {
+	p.bridge.do(func(int64) {
+		for _, v := range preferences {
+			if r := p.receiver(v.MID); r != nil {
+				r.share.Prefer(v)
+			}
+		}
+	})
+}
+
+// Bandwidth implements meeting.Peer.
+func (p *Peer) Bandwidth() (b meeting.Bandwidth) {
+	p.bridge.do(func(int64) {
+		if p.downlink != nil {
+			b.AvailableKbps = uint32(p.downlink.Estimate() / 1000)
+			b.PausedStreams = p.downlink.PausedStreams(nil)
+		}
+	})
+	return b
 }
 
 // SetMuted implements meeting.Peer.
@@ -378,6 +422,9 @@ func (p *Peer) Close() {
 			r.close()
 		}
 		p.receivers = nil
+		if p.downlink != nil {
+			p.downlink.Close()
+		}
 		if p.source != nil {
 			p.source.Close()
 		}
@@ -439,30 +486,20 @@ type receiver struct {
 	mid       string
 	ssrc, rtx uint32
 	streamID  uint32 // what the client asked for
-	sub       *sfu.Subscription
+	share     *sfu.Share
 	paused    bool // by the client
-	gated     bool
 }
 
 // close ends the stream to the client.
 func (r *receiver) close() {
-	r.sub.Close()
+	r.share.Close()
 	r.peer.conn.EndRTP(r.ssrc)
 	r.peer.conn.EndRTP(r.rtx)
 }
 
 // gate lets packets through if the client is there, wants them and may have them.
 func (r *receiver) gate(now int64) {
-	gated := !r.peer.connected || r.paused || !r.peer.maySee(r.streamID)
-	if gated == r.gated {
-		return
-	}
-	r.gated = gated
-	if gated {
-		r.sub.Pause()
-		return
-	}
-	r.sub.Resume(now)
+	r.share.Gate(!r.peer.connected || r.paused || !r.peer.maySee(r.streamID), now)
 }
 
 // want changes what flows. Another layer of what is paused is paused too,
@@ -473,7 +510,7 @@ func (r *receiver) want(streamID uint32, now int64) {
 		_, was, _ := router.Stream(r.streamID)
 		_, is, ok := router.Stream(streamID)
 		r.streamID, r.paused = streamID, r.paused && ok && was == is
-		r.sub.Switch(streamID, now)
+		r.share.Want(streamID, now)
 	}
 	r.gate(now)
 }

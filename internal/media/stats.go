@@ -18,6 +18,7 @@ type Stats struct {
 	Unheard   uint64 // audio packets for transcription that were dropped
 	Audio     mixer.Stats
 	Video     sfu.Stats
+	Bandwidth sfu.BandwidthStats
 	Transport *transport.Stats
 	Port      *udp.Stats
 }
@@ -40,7 +41,7 @@ func (s *Server) Stats() Stats {
 func (b *Bridge) counts() Stats {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return Stats{Peers: len(b.peers), Unasked: b.unasked, Audio: b.mixer.Stats(), Video: b.router.Stats()}
+	return Stats{Peers: len(b.peers), Unasked: b.unasked, Audio: b.mixer.Stats(), Video: b.router.Stats(), Bandwidth: b.router.Bandwidth()}
 }
 
 // add sums what both have counted.
@@ -73,4 +74,10 @@ func (s *Stats) add(o Stats) {
 	v.Resent += o.Video.Resent
 	v.KeyFrameRequests += o.Video.KeyFrameRequests
 	v.TooLarge += o.Video.TooLarge
+	v.Padding += o.Video.Padding
+	v.Raised += o.Video.Raised
+	v.Lowered += o.Video.Lowered
+	v.Pauses += o.Video.Pauses
+	v.Resumes += o.Video.Resumes
+	s.Bandwidth.Add(o.Bandwidth)
 }

@@ -61,6 +61,10 @@ type PeerSpec struct {
 	// Muted holds until an offer or SetMuted says otherwise.
 	Muted        bool
 	Capabilities Capabilities
+	Adaption     Adaption
+	// ReadsBandwidth says that the client reads its estimate from BITRATES, so that it
+	// need not make one itself.
+	ReadsBandwidth bool
 }
 
 // PeerEvents is told of what concerns one connection.
@@ -72,6 +76,9 @@ type PeerEvents interface {
 	// MediaClosed says that the client closed DTLS, or that nothing came for so
 	// long that the connection counts as dead. The Peer must still be closed.
 	MediaClosed(reason string)
+	// VideoPaused says that the videos of these groups are not sent to this client
+	// because they do not fit, or go on.
+	VideoPaused(groupIDs []uint32, paused bool)
 	// PictureTooLarge says, once for each publication, that a layer is not
 	// forwarded because its pictures are larger than the meeting's features allow.
 	PictureTooLarge(width, height uint32, allowed Resolution)
@@ -95,6 +102,11 @@ type Peer interface {
 	// Switch changes which layer flows on a received section; SSRC and payload
 	// type stay.
 	Switch(mid string, streamID uint32)
+	// Prefer takes what the client says of received sections; those that are not
+	// there are ignored.
+	Prefer([]VideoPreference)
+	// Bandwidth tells how much can be sent to the client.
+	Bandwidth() Bandwidth
 	// LastReceived is when the last packet of any kind came from the client.
 	LastReceived() time.Time
 	Close()
@@ -197,4 +209,49 @@ type RelayCredentials struct {
 	Password Secret
 	TTL      time.Duration
 	URIs     []string
+}
+
+// Bandwidth is what is known of the way to one client.
+type Bandwidth struct {
+	AvailableKbps uint32   // estimated, 0 while not known
+	PausedStreams []uint32 // asked for, and not sent because they do not fit
+}
+
+// Adaption is who fits the videos that a connection receives to its bandwidth
+// (SdkServerSideNetworkAdaption of JOIN and JOIN_ACK).
+type Adaption uint8
+
+const (
+	// AdaptionUnsaid is a client that knows of nothing: it asks for what it wants,
+	// and the server sees to it that what is sent fits.
+	AdaptionUnsaid Adaption = iota
+	// AdaptionClient is a client that decides by itself (NONE).
+	AdaptionClient
+	// AdaptionProbing is one that decides, while the server looks for more bandwidth
+	// (BANDWIDTH_PROBING).
+	AdaptionProbing
+	// AdaptionServer is one that leaves it to the server and is told what is paused
+	// (BANDWIDTH_PROBING_AND_VIDEO_QUALITY_ADAPTION).
+	AdaptionServer
+)
+
+// QualityAdaptation is what a client would rather keep of a video that cannot be
+// had in full (SdkVideoQualityAdaptationPreference).
+type QualityAdaptation uint8
+
+// The values are those of the signaling protocol; 0 counts as Balanced.
+const (
+	Balanced           QualityAdaptation = 1
+	MaintainFramerate  QualityAdaptation = 2
+	MaintainResolution QualityAdaptation = 3
+)
+
+// VideoPreference is what a client says of one received video
+// (SdkVideoSubscriptionConfiguration).
+type VideoPreference struct {
+	MID string
+	// Priority is higher for what is more important; 0 says nothing.
+	Priority          uint32
+	TargetBitrateKbps uint32 // what fits its place on the screen; 0 says nothing
+	Adaptation        QualityAdaptation
 }

@@ -278,8 +278,8 @@ func (s *session) handlePause(pause bool, streamIDs []uint32) {
 	}
 }
 
-// handleVideoUpdate switches layers. An entry without a stream id carries
-// preferences for a mode that JOIN_ACK does not offer.
+// handleVideoUpdate switches layers where an entry names a stream, and takes the
+// preferences of one that does not.
 func (s *session) handleVideoUpdate(u *signalpb.SdkRemoteVideoUpdateFrame) {
 	updates := u.GetAddedOrUpdatedVideoSubscriptions()
 	if len(updates) > maxSwitches {
@@ -297,5 +297,8 @@ func (s *session) handleVideoUpdate(u *signalpb.SdkRemoteVideoUpdateFrame) {
 		if c.GetStreamId() != 0 {
 			peer.Switch(c.GetMid(), c.GetStreamId())
 		}
+	}
+	if list := preferences(updates); len(list) > 0 {
+		peer.Prefer(list)
 	}
 }

@@ -2,7 +2,10 @@ package signaling
 
 import (
 	"bytes"
+	"fmt"
+	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"google.golang.org/protobuf/encoding/protowire"
@@ -81,7 +84,9 @@ type indexes struct {
 type encodedSource struct {
 	base    string // the sender
 	content bool
-	stalled uint32 // its stream id when nothing arrives
+	group   uint32
+	stream  uint32
+	stalled bool   // nothing arrives of it
 	data    []byte // the field, with its tag
 	key     []byte // what of it counts as news
 }
@@ -93,7 +98,13 @@ type indexView struct {
 	atCapacity   bool
 	video        bool // may receive cameras
 	content      bool // may receive content shares
+	// unfit are the groups that are not sent to it because they do not fit, each as
+	// groupKey has it.
+	unfit string
 }
+
+// groupKey is a group as it is found in indexView.unfit.
+func groupKey(id uint32) string { return fmt.Sprintf("/%d/", id) }
 
 type encodedIndex struct {
 	data []byte // the message
@@ -137,10 +148,7 @@ func encodeSource(v meeting.VideoSource, sender *participant) encodedSource {
 	if v.Width != 0 && v.Height != 0 {
 		d.Width, d.Height = proto.Uint32(v.Width), proto.Uint32(v.Height)
 	}
-	e := encodedSource{base: sender.base, content: sender.content}
-	if v.Stalled {
-		e.stalled = v.StreamID
-	}
+	e := encodedSource{base: sender.base, content: sender.content, group: v.GroupID, stream: v.StreamID, stalled: v.Stalled}
 	// Marshal fails for nothing that gets here, as in encode.
 	e.key, _ = proto.MarshalOptions{Deterministic: true}.Marshal(d)
 	avg := v.AvgBitrateBps
@@ -169,6 +177,11 @@ func (r *room) sendIndex(p *participant, made *indexes) {
 		}
 		if !p.hidden() && p.shownID() == 0 {
 			view.participants++ // an attendee counts itself from the start
+		}
+	}
+	if len(p.unfit) > 0 {
+		for _, id := range slices.Sorted(maps.Keys(p.unfit)) {
+			view.unfit += groupKey(id)
 		}
 	}
 	x := made.made[view]
@@ -218,8 +231,8 @@ func (x *indexes) encode(view indexView, codecs []meeting.VideoCodec, now time.T
 		if e := &x.sources[i]; sees(e) {
 			size += len(e.data)
 			keySize += len(e.key)
-			if e.stalled != 0 {
-				head.PausedAtSourceIds = append(head.PausedAtSourceIds, e.stalled)
+			if e.stalled || strings.Contains(view.unfit, groupKey(e.group)) {
+				head.PausedAtSourceIds = append(head.PausedAtSourceIds, e.stream)
 			}
 		}
 	}
@@ -291,15 +304,34 @@ func (r *room) sendBitrates() {
 	slices.SortFunc(rates, func(a, b *signalpb.SdkBitrate) int {
 		return int(int64(a.GetSourceStreamId()) - int64(b.GetSourceStreamId()))
 	})
+	list, _ := proto.Marshal(&signalpb.SdkBitrateFrame{Bitrates: rates})
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	data := encode(&signalpb.SdkSignalFrame{
-		Type:     signalpb.SdkSignalFrame_BITRATES.Enum(),
-		Bitrates: &signalpb.SdkBitrateFrame{Bitrates: rates},
-	}, r.srv.now())
+	head := encode(&signalpb.SdkSignalFrame{Type: signalpb.SdkSignalFrame_BITRATES.Enum()}, r.srv.now())
+	shared := bitratesFrame(head, list, 0)
 	for p := range r.everybody() {
-		if p.sess != nil && !p.content {
-			p.sess.send(data)
+		if p.sess == nil || p.content {
+			continue
 		}
+		if p.reads && p.peer != nil {
+			if available := p.peer.Bandwidth().AvailableKbps; available != 0 {
+				p.sess.send(bitratesFrame(head, list, available))
+				continue
+			}
+		}
+		p.sess.send(shared)
 	}
+}
+
+// bitratesFrame puts a BITRATES frame together from its envelope and the encoded
+// rates, which are the same for all, and what is available to one.
+func bitratesFrame(head, rates []byte, availableKbps uint32) []byte {
+	const field = 14    // SdkSignalFrame.bitrates
+	const available = 2 // SdkBitrateFrame.server_available_outgoing_bitrate
+	var own []byte
+	if availableKbps != 0 {
+		own = protowire.AppendVarint(protowire.AppendTag(nil, available, protowire.VarintType), uint64(availableKbps))
+	}
+	data := slices.Concat(head, protowire.AppendVarint(protowire.AppendTag(nil, field, protowire.BytesType), uint64(len(rates)+len(own))))
+	return append(append(data, rates...), own...)
 }

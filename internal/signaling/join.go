@@ -1,6 +1,7 @@
 package signaling
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -44,6 +45,7 @@ func (s *session) handleJoin(f *signalpb.SdkJoinFrame) {
 		mutes:        rate.NewLimiter(muteRate, muteBurst),
 		native:       f.GetClientDetails().GetClientSource() == "amazon-chime-sdk-cpp",
 	}
+	p.adaption, p.reads, p.policy = adaptionOf(f)
 	s.srv.mu.Lock()
 	p.relay = s.srv.memory.needsRelay(s.id, p.audioSession, s.srv.now())
 	s.srv.mu.Unlock()
@@ -62,6 +64,9 @@ func (s *session) handleJoin(f *signalpb.SdkJoinFrame) {
 			VideoSubscriptionLimit: proto.Uint32(meeting.MaxReceivedVideos),
 			WantsCompressedSdp:     proto.Bool(true),
 		},
+	}
+	if p.policy {
+		ack.Joinack.DefaultServerSideNetworkAdaption = signaled(p.adaption).Enum()
 	}
 	if !r.join(p, encode(ack, s.srv.now())) {
 		s.member = nil
@@ -89,16 +94,55 @@ func (s *session) handleJoin(f *signalpb.SdkJoinFrame) {
 // heedsClose tells whether a client answers a 45xx close in mid-call by
 // reconnecting: the browser client does from 3.27 on, and 3.17 and 3.18 did.
 func heedsClose(d *signalpb.SdkClientDetails) bool {
+	major, minor, ok := browserVersion(d)
+	return ok && (major > 3 || major == 3 && (minor >= 27 || minor == 17 || minor == 18))
+}
+
+// browserVersion is that of the browser client; ok is false for any other.
+func browserVersion(d *signalpb.SdkClientDetails) (major, minor int, ok bool) {
 	parts := strings.SplitN(d.GetChimeSdkVersion(), ".", 3)
 	if d.GetClientSource() != "amazon-chime-sdk-js" || len(parts) < 2 {
-		return false
+		return 0, 0, false
 	}
 	major, errMajor := strconv.Atoi(parts[0])
 	minor, errMinor := strconv.Atoi(parts[1])
-	if errMajor != nil || errMinor != nil {
-		return false
+	return major, minor, errMajor == nil && errMinor == nil
+}
+
+// adaptionOf tells who fits videos to the bandwidth of a client. One whose policy
+// can leave it to the server says which ways it supports, and gets the one that it
+// asks for; where it leaves the choice open, the server does it. reads says that it
+// takes the server's estimate from BITRATES, as the browser client does from 3.16
+// on, policy that it named ways at all.
+func adaptionOf(f *signalpb.SdkJoinFrame) (a meeting.Adaption, reads, policy bool) {
+	major, minor, ok := browserVersion(f.GetClientDetails())
+	reads = ok && (major > 3 || major == 3 && minor >= 16)
+	supported := f.GetSupportedServerSideNetworkAdaptions()
+	if len(supported) == 0 {
+		return meeting.AdaptionUnsaid, reads, false
 	}
-	return major > 3 || major == 3 && (minor >= 27 || minor == 17 || minor == 18)
+	asked := f.GetServerSideNetworkAdaption()
+	if asked == signalpb.SdkServerSideNetworkAdaption_DEFAULT && reads {
+		asked = signalpb.SdkServerSideNetworkAdaption_BANDWIDTH_PROBING_AND_VIDEO_QUALITY_ADAPTION
+	}
+	switch {
+	case !slices.Contains(supported, asked):
+	case asked == signalpb.SdkServerSideNetworkAdaption_BANDWIDTH_PROBING:
+		return meeting.AdaptionProbing, reads, true
+	case asked == signalpb.SdkServerSideNetworkAdaption_BANDWIDTH_PROBING_AND_VIDEO_QUALITY_ADAPTION:
+		return meeting.AdaptionServer, reads, true
+	}
+	return meeting.AdaptionClient, reads, true
+}
+
+func signaled(a meeting.Adaption) signalpb.SdkServerSideNetworkAdaption {
+	switch a {
+	case meeting.AdaptionServer:
+		return signalpb.SdkServerSideNetworkAdaption_BANDWIDTH_PROBING_AND_VIDEO_QUALITY_ADAPTION
+	case meeting.AdaptionProbing:
+		return signalpb.SdkServerSideNetworkAdaption_BANDWIDTH_PROBING
+	}
+	return signalpb.SdkServerSideNetworkAdaption_NONE
 }
 
 // joinRefused answers JOIN with an error. The payload is there because clients

@@ -88,7 +88,11 @@ type participant struct {
 	gone        bool
 	orphaned    time.Time    // content share: since when its base is not here
 	prev        *predecessor // the connection that this one replaced, until it is present
-	sentIndex   []byte       // the key of the last INDEX; shared, never modified
+	adaption    meeting.Adaption
+	reads       bool                // it reads its bandwidth from BITRATES
+	policy      bool                // its downlink policy hears PAUSE and RESUME
+	unfit       map[uint32]struct{} // groups that are not sent to it because they do not fit
+	sentIndex   []byte              // the key of the last INDEX; shared, never modified
 	pings       pings
 	// transcription is the number of the last word on it that was sent.
 	transcription uint64

@@ -79,6 +79,9 @@ func (s *session) negotiate(f *signalpb.SdkSubscribeFrame) (answer meeting.Answe
 		offer.SendVideo = nil
 	}
 	answer, err = peer.Negotiate(offer)
+	if list := preferences(f.GetVideoSubscriptionConfiguration()); err == nil && len(list) > 0 {
+		peer.Prefer(list)
+	}
 	switch {
 	case s.content:
 	case err == nil:
@@ -95,6 +98,8 @@ func (s *session) offer(f *signalpb.SdkSubscribeFrame) (meeting.Offer, error) {
 	switch {
 	case len(f.GetSendStreams()) > maxSendStreams:
 		return o, meeting.Errorf(meeting.CodeBadRequest, "send_streams has %d entries, %d are allowed", len(f.GetSendStreams()), maxSendStreams)
+	case len(f.GetVideoSubscriptionConfiguration()) > maxSwitches:
+		return o, meeting.Errorf(meeting.CodeBadRequest, "video_subscription_configuration has %d entries, %d are allowed", len(f.GetVideoSubscriptionConfiguration()), maxSwitches)
 	case len(f.GetReceiveStreamIds()) > maxReceive:
 		return o, meeting.Errorf(meeting.CodeBadRequest, "receive_stream_ids has %d entries, %d are allowed", len(f.GetReceiveStreamIds()), maxReceive)
 	case slices.ContainsFunc(f.GetSendStreams(), func(d *signalpb.SdkStreamDescriptor) bool { return len(d.GetTrackLabel()) > maxLabel }):
@@ -178,7 +183,7 @@ func (r *room) peerFor(p *participant, offer meeting.Offer) (meeting.Peer, error
 	p.sendsAudio = sendsAudio(offer.SDP)
 	peer, tried, gone := p.peer, p.subscribed, p.gone
 	p.subscribed = true
-	spec := meeting.PeerSpec{AttendeeID: p.id, Muted: p.muted, Capabilities: p.rights()}
+	spec := meeting.PeerSpec{AttendeeID: p.id, Muted: p.muted, Capabilities: p.rights(), Adaption: p.adaption, ReadsBandwidth: p.reads}
 	r.mu.Unlock()
 	switch {
 	case gone:
@@ -252,6 +257,52 @@ func (p *participant) MediaClosed(reason string) {
 	p.mediaClosed = r.srv.now()
 	r.log.Info("media closed", "attendee", p.id, "reason", reason)
 	r.later(peer.Close)
+}
+
+// VideoPaused implements meeting.PeerEvents. Clients that leave the choice to the
+// server mark the tiles at PAUSE; others know no more of a picture that stands still
+// than that its sender's connection is poor, which INDEX says.
+func (p *participant) VideoPaused(groupIDs []uint32, paused bool) {
+	r := p.room
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if p.gone || p.sess == nil {
+		return
+	}
+	if p.policy {
+		kind := signalpb.SdkSignalFrame_RESUME
+		if paused {
+			kind = signalpb.SdkSignalFrame_PAUSE
+		}
+		p.sess.sendFrame(&signalpb.SdkSignalFrame{Type: kind.Enum(), Pause: &signalpb.SdkPauseResumeFrame{GroupIds: groupIDs}})
+		return
+	}
+	for _, id := range groupIDs {
+		if !paused {
+			delete(p.unfit, id)
+			continue
+		}
+		if p.unfit == nil {
+			p.unfit = map[uint32]struct{}{}
+		}
+		p.unfit[id] = struct{}{}
+	}
+	r.sendIndex(p, r.currentIndexes())
+}
+
+// preferences reads what a client says of the videos that it receives.
+func preferences(list []*signalpb.SdkVideoSubscriptionConfiguration) []meeting.VideoPreference {
+	var out []meeting.VideoPreference
+	for _, c := range list {
+		if c.GetPriority() == 0 && c.GetTargetBitrateKbps() == 0 {
+			continue // it chooses a layer, and says no more
+		}
+		out = append(out, meeting.VideoPreference{
+			MID: c.GetMid(), Priority: c.GetPriority(), TargetBitrateKbps: c.GetTargetBitrateKbps(),
+			Adaptation: meeting.QualityAdaptation(c.GetQualityAdaptationPreference()),
+		})
+	}
+	return out
 }
 
 // PictureTooLarge implements meeting.PeerEvents.

@@ -184,7 +184,7 @@ func TestPauseResumeSwitch(t *testing.T) {
 			}
 		}
 		synctest.Wait()
-		if d := cmp.Diff([]string{"pause [9]", "resume [9]", "switch 2 10"}, w.peer("a").Calls()); d != "" {
+		if d := cmp.Diff([]string{"pause [9]", "resume [9]", "switch 2 10", "prefer 3 7 0 1"}, w.peer("a").Calls()); d != "" {
 			t.Errorf("media was told: %s", d)
 		}
 		// Steering without end is slowed, and the session goes on.

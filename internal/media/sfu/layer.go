@@ -270,6 +270,19 @@ func (r *rate) bps() uint32 {
 	return uint32(min(sum*8*uint64(second/rateBucket)/uint64(n), 1<<32-1))
 }
 
+// recent is the average over the last whole second, which follows a sender that
+// has changed its mind.
+func (r *rate) recent() uint32 {
+	if r.slot-r.first < 2 {
+		return r.bps()
+	}
+	var sum uint64
+	for i := int64(1); i <= 2; i++ {
+		sum += uint64(r.buckets[(r.slot-i)%rateBuckets])
+	}
+	return uint32(min(sum*8*uint64(second/rateBucket)/2, 1<<32-1))
+}
+
 // parse reads a payload of the codec.
 func parse(codec meeting.VideoCodec, payload []byte, h *rtp.VideoHeader) bool {
 	switch codec {

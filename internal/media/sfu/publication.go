@@ -63,6 +63,8 @@ type Publication struct {
 
 	nextReport   int64
 	nextFeedback int64
+	limit        int64 // bit/s that it was told to keep to (REMB), 0 for none
+	limitAt      int64 // when it was told
 }
 
 const (
@@ -264,6 +266,7 @@ func (p *Publication) Push(run []*rtp.Packet, now int64) {
 		return
 	}
 	r := p.r
+	r.now = now
 	r.items = r.items[:0]
 	for _, l := range p.layers {
 		l.inRun = 0
@@ -544,10 +547,33 @@ func (p *Publication) tick(now int64) {
 		p.nextFeedback = now + feedbackInterval
 		p.sendFeedback()
 	}
-	if now >= p.nextReport {
+	if now >= p.nextReport || p.limits(now) {
 		p.nextReport = now + reportInterval
 		p.sendReport(now)
 	}
+}
+
+// limits says that the publisher must be told of another limit at once: one that
+// is lower, or that is much higher or gone.
+func (p *Publication) limits(now int64) bool {
+	if !p.cfg.REMB {
+		return false
+	}
+	limit := p.asked()
+	was := p.limit
+	switch {
+	case limit == was:
+		return false
+	case limit != 0 && (was == 0 || limit < was*9/10):
+	case limit == 0 || limit > was*11/10:
+		if now-p.limitAt < 200*millisecond {
+			return false
+		}
+	default:
+		return false
+	}
+	p.limit, p.limitAt = limit, now
+	return true
 }
 
 func (p *Publication) sendFeedback() {
@@ -588,7 +614,11 @@ func (p *Publication) sendReport(now int64) {
 		return
 	}
 	r.rtcp = rtp.AppendRR(r.rtcp[:0], r.cfg.SSRC, reports[:n]...)
-	if p.cfg.REMB && p.cfg.TransportCC == nil && kbps > 0 {
+	switch {
+	case !p.cfg.REMB || kbps == 0:
+	case p.limit > 0:
+		r.rtcp = rtp.AppendREMB(r.rtcp, r.cfg.SSRC, uint64(p.limit), ssrcs[:n]...)
+	case p.cfg.TransportCC == nil || p.limitAt != 0:
 		// Headroom for retransmissions and probes over what was announced.
 		r.rtcp = rtp.AppendREMB(r.rtcp, r.cfg.SSRC, kbps*1500, ssrcs[:n]...)
 	}

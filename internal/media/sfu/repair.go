@@ -110,7 +110,7 @@ func (s *Subscription) resend(out uint64) {
 		wrapped, undo := p.WrapRTX(uint16(out))
 		s.cfg.Down.SendRTP(header, wrapped)
 		p.UndoRTX(undo)
-	} else {
+	} else if s.cfg.Extensions.TransportCC == 0 {
 		s.cfg.Down.SendRTP(s.header(it, seg, seg.payloadType, s.cfg.SSRC, uint16(out), timestamp), payload)
 	}
 	if parsed {
@@ -148,6 +148,8 @@ func (s *Subscription) HandleReport(b rtp.ReportBlock, now int64) {
 type Peer interface {
 	PublicationBySSRC(ssrc uint32) *Publication
 	SubscriptionBySSRC(ssrc uint32) *Subscription
+	// Downlink is the way to the client, whose bandwidth its feedback tells of.
+	Downlink() *Downlink
 }
 
 // HandleRTCP takes a compound packet of one client and hands its parts to what
@@ -155,9 +157,14 @@ type Peer interface {
 // reports to subscriptions. The parts for other SSRCs (audio) are skipped. The
 // error says that the packet was malformed; what came before the fault counts.
 func (r *Router) HandleRTCP(pkt []byte, from Peer, now int64) error {
+	r.now = now
 	c := rtp.RTCP{Data: pkt}
 	for c.Next() {
 		switch {
+		case c.IsTWCC():
+			if d := from.Downlink(); d != nil {
+				d.Feedback(c.Body, now)
+			}
 		case c.Type == rtp.TypeSR || c.Type == rtp.TypeRR:
 			if info, ok := c.SenderInfo(); ok {
 				if p := from.PublicationBySSRC(c.Sender); p != nil {
@@ -177,6 +184,12 @@ func (r *Router) HandleRTCP(pkt []byte, from Peer, now int64) error {
 			if s := from.SubscriptionBySSRC(c.Media); s != nil {
 				r.seqs = c.NACK(r.seqs[:0], maxNACK)
 				s.HandleNACK(r.seqs)
+			}
+		case c.Type == rtp.TypePSFB && c.Format == rtp.FormatAFB:
+			if bps, ok := c.REMB(); ok {
+				if d := from.Downlink(); d != nil {
+					d.REMB(bps, now)
+				}
 			}
 		case c.IsPLI():
 			if s := from.SubscriptionBySSRC(c.Media); s != nil {

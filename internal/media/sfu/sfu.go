@@ -70,6 +70,9 @@ type Stats struct {
 	Resent                  uint64
 	KeyFrameRequests        uint64 // PLIs sent upstream
 	TooLarge                uint64 // packets of pictures larger than allowed, not forwarded
+	Padding                 uint64 // packets sent to probe for bandwidth
+	Raised, Lowered         uint64 // changes to a better or lower layer for the bandwidth's sake
+	Pauses, Resumes         uint64 // of videos that did not fit
 }
 
 // Router is the video of one meeting.
@@ -90,6 +93,14 @@ type Router struct {
 	structure rtp.DependencyStructure
 	rtcp      []byte
 	seqs      []uint16
+
+	now     int64 // of the call from outside that is being served
+	downs   []*Downlink
+	points  []Point
+	padding [padSize]byte
+	pastBWE BandwidthStats // of downlinks that are closed
+	speaker string         // base attendee id of who talks, or did last
+	voices  map[string]float64
 }
 
 // New returns an empty Router.
@@ -168,6 +179,10 @@ func (r *Router) Stream(id uint32) (attendeeID string, groupID uint32, ok bool) 
 // feedback, repeated NACKs and key frame requests, stall detection and layer
 // fallback. Call it about every 20 ms.
 func (r *Router) Tick(now int64) {
+	r.now = now
+	for _, d := range r.downs {
+		d.tick(now)
+	}
 	for _, p := range r.pubs {
 		p.tick(now)
 	}

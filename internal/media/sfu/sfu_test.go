@@ -387,11 +387,13 @@ func TestDownlinkRepair(t *testing.T) {
 
 // peer has one publication and one subscription, of any SSRC.
 type peer struct {
-	pub *Publication
-	sub *Subscription
+	pub  *Publication
+	sub  *Subscription
+	down *Downlink
 }
 
 func (p peer) PublicationBySSRC(uint32) *Publication { return p.pub }
+func (p peer) Downlink() *Downlink                   { return p.down }
 func (p peer) SubscriptionBySSRC(ssrc uint32) *Subscription {
 	if p.sub != nil && p.sub.SSRC() == ssrc {
 		return p.sub

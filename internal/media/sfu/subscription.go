@@ -31,6 +31,8 @@ type SubscribeConfig struct {
 // Subscription carries one stream to one receiver.
 type Subscription struct {
 	r       *Router
+	down    *Downlink // nil when nobody measures the way
+	share   *Share    // of it
 	cfg     SubscribeConfig
 	twoByte bool
 	closed  bool
@@ -81,7 +83,11 @@ type output struct {
 // does not exist (any more) is not an error: nothing flows until Switch names
 // one that does.
 func (r *Router) Subscribe(cfg SubscribeConfig, now int64) *Subscription {
-	s := &Subscription{r: r}
+	return r.subscribe(cfg, nil, now)
+}
+
+func (r *Router) subscribe(cfg SubscribeConfig, down *Downlink, now int64) *Subscription {
+	s := &Subscription{r: r, down: down}
 	s.configure(cfg)
 	// Numbers begin anywhere in the lower half, so that they cannot wrap before
 	// the receiver knows where they began (RFC 3711 3.3.1).
@@ -390,7 +396,8 @@ func (s *Subscription) passed(it *item, old *segment) uint32 {
 }
 
 // header writes the outgoing header. It must come out the same when a packet is
-// sent again under the same number: a cipher's nonce is made of that.
+// sent again under the same number: a cipher's nonce is made of that. Where it
+// cannot, for a transport-wide number, that is not done.
 func (s *Subscription) header(it *item, seg *segment, pt uint8, ssrc uint32, seq uint16, timestamp uint32) []byte {
 	x := &s.cfg.Extensions
 	w := &s.hdr
@@ -402,6 +409,9 @@ func (s *Subscription) header(it *item, seg *segment, pt uint8, ssrc uint32, seq
 	}
 	w.TwoByte = s.twoByte || len(dependency) > 16
 	w.Begin(s.r.header[:], pt, it.p.Marker || it.end && it.spatial == seg.spatial, seq, timestamp, ssrc)
+	if s.down != nil {
+		s.down.sequence(w, x.TransportCC, len(it.p.Raw)-it.p.HeaderLen)
+	}
 	if x.AbsSendTime != 0 {
 		w.AbsSendTime(x.AbsSendTime, it.p.Arrival)
 	}

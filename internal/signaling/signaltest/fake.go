@@ -164,6 +164,8 @@ type Peer struct {
 	flowing  bool
 	received time.Time
 	closed   bool
+
+	bandwidth meeting.Bandwidth
 }
 
 // FakeAnswer is the answer to every offer, followed by the number of the offer.
@@ -219,6 +221,27 @@ func (p *Peer) Resume(ids []uint32) { p.note("resume %v", ids) }
 
 // Switch implements meeting.Peer.
 func (p *Peer) Switch(mid string, id uint32) { p.note("switch %s %d", mid, id) }
+
+// Prefer implements meeting.Peer.
+func (p *Peer) Prefer(list []meeting.VideoPreference) {
+	for _, v := range list {
+		p.note("prefer %s %d %d %d", v.MID, v.Priority, v.TargetBitrateKbps, v.Adaptation)
+	}
+}
+
+// Bandwidth implements meeting.Peer.
+func (p *Peer) Bandwidth() meeting.Bandwidth {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.bandwidth
+}
+
+// SetBandwidth is what Bandwidth answers from here on.
+func (p *Peer) SetBandwidth(b meeting.Bandwidth) {
+	p.mu.Lock()
+	p.bandwidth = b
+	p.mu.Unlock()
+}
 
 // LastReceived implements meeting.Peer.
 func (p *Peer) LastReceived() time.Time {
