@@ -85,6 +85,19 @@ var mediaFigures = []mediaFigure{
 		return float64(s.Video.TooLarge)
 	}},
 	{"unasked_total", "Packets of a payload type that was not negotiated, and video of those who may not send it.", false, func(s *media.Stats) float64 { return float64(s.Unasked) }},
+	{"video_layer_raised_total", "Received videos that got a better layer because there was room.", false, func(s *media.Stats) float64 { return float64(s.Video.Raised) }},
+	{"video_layer_lowered_total", "Received videos that got a lower layer for want of bandwidth.", false, func(s *media.Stats) float64 { return float64(s.Video.Lowered) }},
+	{"video_paused_total", "Received videos that were paused because they did not fit.", false, func(s *media.Stats) float64 { return float64(s.Video.Pauses) }},
+	{"video_limited", "Received videos that get less than was asked for now, the paused ones included.", true, func(s *media.Stats) float64 { return float64(s.Bandwidth.Limited) }},
+	{"video_paused", "Received videos that are paused now because they do not fit.", true, func(s *media.Stats) float64 { return float64(s.Bandwidth.Paused) }},
+	{"downlinks", "Clients whose bandwidth is estimated.", true, func(s *media.Stats) float64 { return float64(s.Bandwidth.Known) }},
+	{"downlinks_congested", "Of these, those whose network is full now.", true, func(s *media.Stats) float64 { return float64(s.Bandwidth.Congested) }},
+	{"downlink_bits_per_second", "The sum of the estimates.", true, func(s *media.Stats) float64 { return float64(s.Bandwidth.Estimate) }},
+	{"bandwidth_overuses_total", "Times that an estimate was lowered because queues grew.", false, func(s *media.Stats) float64 { return float64(s.Bandwidth.Overuses) }},
+	{"bandwidth_losses_total", "Times that an estimate was lowered because of losses.", false, func(s *media.Stats) float64 { return float64(s.Bandwidth.Losses) }},
+	{"bandwidth_probes_total", "Bursts sent to look for more bandwidth.", false, func(s *media.Stats) float64 { return float64(s.Bandwidth.Probes) }},
+	{"bandwidth_probes_held_total", "Of these, those that found it.", false, func(s *media.Stats) float64 { return float64(s.Bandwidth.ProbesHeld) }},
+	{"padding_total", "Packets of nothing that were sent for that.", false, func(s *media.Stats) float64 { return float64(s.Video.Padding) }},
 	{"key_frame_requests_total", "Key frames asked of senders.", false, func(s *media.Stats) float64 { return float64(s.Video.KeyFrameRequests) }},
 }
 

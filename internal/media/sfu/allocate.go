@@ -31,9 +31,9 @@ const (
 	holdMost   = 60 * second
 	pauseAfter = 1500 * millisecond
 	obeyWithin = 3 * second // for a sender that was asked to come down
-	leastVideo = 60_000  // bit/s that a picture is worth anything at
-	largest    = 1500    // kbit/s of TargetBitrateKbps from which on size is no limit
-	fullSize   = 200_000 // bit/s added to what is wanted so that probes find a little more
+	leastVideo = 60_000     // bit/s that a picture is worth anything at
+	largest    = 1500       // kbit/s of TargetBitrateKbps from which on size is no limit
+	fullSize   = 200_000    // bit/s added to what is wanted so that probes find a little more
 )
 
 // allocate decides for every section what it gets.

@@ -55,7 +55,7 @@ type Share struct {
 	backoff int64
 	pick    int
 	chosen  pointKey
-	gap     bool // nothing for the moment, because too much of it is on the way
+	gap     bool  // nothing for the moment, because too much of it is on the way
 	solo    bool  // one stream of one quality, which only its sender can change
 	most    int64 // bit/s that the sender said it would send of it
 	content bool
