@@ -30,7 +30,6 @@ type cam struct {
 	layers []*camLayer
 	limit  int64 // by REMB
 	told   []uint64
-	key    bool // every layer, at the next frame
 }
 
 type camLayer struct {
@@ -127,8 +126,7 @@ func (c *cam) best() uint32 { return c.layerID(len(c.layers) - 1) }
 func (c *cam) layerID(i int) uint32 { return c.pub.StreamIDs()[i] }
 
 func (c *cam) frame() {
-	var limit int64
-	limit = c.limit
+	limit := c.limit
 	for _, l := range c.layers {
 		if !l.on {
 			continue
