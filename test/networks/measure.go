@@ -1,0 +1,305 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"belfry/internal/bench/judge"
+	"belfry/internal/bench/link"
+)
+
+var sound = judge.Sound()
+
+// result is one row at one server.
+type result struct {
+	Network string  `json:"network"`
+	Server  string  `json:"server"`
+	Load    float64 `json:"load"` // of the machine, while it was measured
+	Failed  string  `json:"failed,omitempty"`
+
+	Joined  float64     `json:"joined_ms"`  // from the listener's start until its session runs
+	Picture float64     `json:"picture_ms"` // and until the first picture
+	Audio   judge.Heard `json:"audio"`
+	Video   judge.Seen  `json:"video"`
+	Lower   float64     `json:"lower_ms"`    // from the cap until a smaller picture; negative: none came
+	Back    float64     `json:"back_ms"`     // from its end until one as large as before
+	Outage  float64     `json:"outage_ms"`   // without any sound after a cut or a change of address
+	Again   int         `json:"connections"` // that were made anew, by either
+	Stayed  bool        `json:"stayed"`      // sound and pictures came at the end
+	Mute    float64     `json:"mute_ms"`     // from the mute until the last sound
+	Low     float64     `json:"low_ms"`      // from the wish for the low layer until its first picture
+	High    float64     `json:"high_ms"`
+	Capped  bool        `json:"capped"`
+	Goals   bool        `json:"goals"`
+	Sizes   string      `json:"sizes"` // the heights that were seen, and from when on, in s from the window's begin
+}
+
+type event struct {
+	At     float64 `json:"at"`
+	Name   string  `json:"name"`
+	Detail string  `json:"detail"`
+}
+
+type noted struct {
+	Times  []float64         `json:"times"`
+	PCM    string            `json:"pcm"`
+	Frames []float64         `json:"frames"`
+	Events []event           `json:"events"`
+	Stats  []json.RawMessage `json:"stats"`
+}
+
+func now() float64 { return judge.Milliseconds(time.Now()) }
+
+func sleepUntil(ctx context.Context, at time.Time) error {
+	select {
+	case <-time.After(time.Until(at)):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// run measures a row at a server.
+func (l *lab) run(ctx context.Context, r row, name string) (res result, err error) {
+	res = result{Network: r.Name, Server: name, Joined: -1, Picture: -1, Lower: -1, Back: -1, Mute: -1, Low: -1, High: -1, Goals: r.Goals}
+	ctx, cancel := context.WithTimeout(ctx, r.Time+75*time.Second)
+	defer cancel()
+	people := []*seat{l.talker, l.listener}
+	var cables [2]*link.Cable
+	for i, p := range people {
+		p.address = addresses(i, 2)
+		_ = p.net.IP("address flush dev tun0") // of a row that failed
+		conditions := []link.Both{r.Start.talker, r.Start.listener}[i]
+		if cables[i], err = link.Connect(p.name, l.seed*1000+uint64(10*i), conditions, l.here, p.net, p.address); err != nil {
+			return res, err
+		}
+		defer cables[i].Close()
+	}
+	set := func(n net) {
+		cables[0].Set(n.talker)
+		cables[1].Set(n.listener)
+	}
+	room, err := l.servers[name].open(ctx, !r.Two)
+	if room.end != nil {
+		defer room.end()
+	}
+	if err != nil {
+		return res, err
+	}
+	page := fmt.Sprint(name, " ", r.Name)
+	call := func(who int, what string, arg, value any) error {
+		if err := people[who].browser.call(ctx, page, what, arg, value); err != nil {
+			return fmt.Errorf("the %s: %w", people[who].name, err)
+		}
+		return nil
+	}
+	for i, p := range people {
+		if err := call(i, "open", nil, nil); err != nil {
+			return res, err
+		}
+		defer func() {
+			end, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+			defer cancel()
+			_ = p.browser.call(end, page, "leave", nil, nil)
+			_ = p.browser.call(end, page, "close", nil, nil)
+		}()
+	}
+	if err := call(0, "join", room.join[0], nil); err != nil {
+		return res, err
+	}
+	if err := call(0, "film", map[string]int{"width": l.width, "height": l.height, "rate": l.rate}, nil); err != nil {
+		return res, err
+	}
+	if err := call(0, "speak", true, nil); err != nil {
+		return res, err
+	}
+	if err := sleepUntil(ctx, time.Now().Add(3*time.Second)); err != nil { // the talker's own rate has grown
+		return res, err
+	}
+	asked := now()
+	if err := call(1, "join", room.join[1], &res.Joined); err != nil {
+		return res, err
+	}
+	if err := call(1, "listen", nil, nil); err != nil {
+		return res, err
+	}
+	begin := time.Now().Add(4 * time.Second) // jitter buffers and rates have settled
+	if err := sleepUntil(ctx, begin); err != nil {
+		return res, err
+	}
+	from := now()
+	var capAt, freeAt, brokeAt float64
+	for _, s := range r.Steps {
+		if err := sleepUntil(ctx, begin.Add(s.at)); err != nil {
+			return res, err
+		}
+		switch {
+		case s.net != nil:
+			set(*s.net)
+		case s.capRate > 0:
+			cables[1].Rebind(7)
+		case s.move:
+			if err := l.listener.move(addresses(1, 3)); err != nil {
+				return res, err
+			}
+		}
+		switch {
+		case s.capped:
+			capAt = now()
+		case s.uncap:
+			freeAt = now()
+		case brokeAt == 0:
+			brokeAt = now()
+		}
+	}
+	if err := sleepUntil(ctx, begin.Add(r.Time)); err != nil {
+		return res, err
+	}
+	until := now()
+	res.Load = load()
+	var muted, low, high float64
+	if r.Goals {
+		if muted, low, high, err = l.goals(ctx, call); err != nil {
+			return res, err
+		}
+	}
+	if err := sleepUntil(ctx, time.Now().Add(time.Second)); err != nil { // what is on its way arrives
+		return res, err
+	}
+	var said, heard noted
+	if err := call(0, "said", nil, &said); err != nil {
+		return res, err
+	}
+	if err := call(1, "noted", nil, &heard); err != nil {
+		return res, err
+	}
+	return res, l.judge(&res, r, said, heard, moments{asked, from, until, capAt, freeAt, brokeAt, muted, low, high})
+}
+
+// moments of a run, in ms.
+type moments struct{ asked, from, until, capAt, freeAt, brokeAt, muted, low, high float64 }
+
+// goals has the talker mute, and the listener want the low layer and then the high one.
+func (l *lab) goals(ctx context.Context, call func(int, string, any, any) error) (muted, low, high float64, err error) {
+	for _, s := range []struct {
+		who  int
+		what string
+		arg  any
+		at   *float64
+		wait time.Duration
+	}{{1, "want", "low", &low, 3 * time.Second}, {1, "want", "high", &high, 4 * time.Second}, {0, "mute", true, &muted, time.Second}} {
+		if err := call(s.who, s.what, s.arg, s.at); err != nil {
+			return 0, 0, 0, err
+		}
+		if err := sleepUntil(ctx, time.Now().Add(s.wait)); err != nil {
+			return 0, 0, 0, err
+		}
+	}
+	return muted, low, high, nil
+}
+
+// move gives the person's machine another address.
+func (s *seat) move(to link.Addresses) error {
+	for _, words := range []string{
+		fmt.Sprintf("address delete %v/24 dev tun0", s.address.Client),
+		fmt.Sprintf("address add %v/24 dev tun0", to.Client),
+		fmt.Sprintf("route replace default dev tun0 src %v", to.Client),
+	} {
+		if err := s.net.IP(words); err != nil {
+			return err
+		}
+	}
+	s.address = to
+	return nil
+}
+
+func (l *lab) judge(res *result, r row, said, heard noted, m moments) error {
+	if l.raw != "" {
+		file := filepath.Join(l.raw, strings.ReplaceAll(r.Name+"-"+res.Server+".json", " ", "-"))
+		data, err := json.Marshal(map[string]any{"said": said, "heard": heard, "moments": fmt.Sprintf("%+v", m)})
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile(file, data, 0o644); err != nil {
+			return err
+		}
+	}
+	bytes, err := base64.StdEncoding.DecodeString(heard.PCM)
+	if err != nil {
+		return fmt.Errorf("what was heard: %w", err)
+	}
+	pcm := make([]int16, len(bytes)/2)
+	for i := range pcm {
+		pcm[i] = int16(bytes[2*i]) | int16(bytes[2*i+1])<<8
+	}
+	mouth, ear := judge.NewClock(said.Times), judge.NewClock(heard.Times)
+	res.Audio = judge.Hear(mouth, ear, pcm, m.from, m.until-1000)
+	var pictures []judge.Picture
+	for i := 0; i+3 < len(heard.Frames); i += 4 {
+		f := heard.Frames[i:]
+		pictures = append(pictures, judge.Picture{At: f[0], Stamp: f[1], Width: int(f[2]), Height: int(f[3])})
+	}
+	res.Video = judge.See(pictures, m.from, m.until)
+	res.Picture = judge.FirstOf(pictures, m.asked, func(judge.Picture) bool { return true })
+	res.Sizes = sizes(pictures, m.from)
+	before := 0
+	for _, p := range pictures {
+		if m.capAt > 0 && p.At < m.capAt {
+			before = p.Height
+		}
+	}
+	if res.Capped = m.capAt > 0; res.Capped {
+		res.Lower = judge.FirstOf(pictures, m.capAt, func(p judge.Picture) bool { return p.Height < before })
+		if m.freeAt > 0 && res.Lower >= 0 {
+			res.Back = judge.FirstOf(pictures, m.freeAt, func(p judge.Picture) bool { return p.Height >= before })
+		}
+	}
+	if m.brokeAt > 0 {
+		res.Outage = res.Audio.Longest
+	}
+	for _, events := range [][]event{said.Events, heard.Events} {
+		for _, e := range events {
+			if e.Name == "connecting" && e.Detail == "true" || e.Name == "stop" {
+				res.Again++
+			}
+		}
+	}
+	atEnd := judge.Hear(mouth, ear, pcm, m.until-3500, m.until-1000)
+	res.Stayed = atEnd.Share > 0.2 && judge.FirstOf(pictures, m.until-3500, func(p judge.Picture) bool { return p.At < m.until+1000 }) >= 0
+	if r.Goals {
+		large, small := func(p judge.Picture) bool { return p.Height > l.height/2 }, func(p judge.Picture) bool { return p.Height <= l.height/2 }
+		res.Low, res.High = judge.FirstOf(pictures, m.low, small), judge.FirstOf(pictures, m.high, large)
+		if last := judge.Hear(mouth, ear, pcm, m.muted-1000, m.muted+900); last.Last > 0 {
+			res.Mute = last.Last - m.muted
+		}
+	}
+	return nil
+}
+
+// sizes tells the heights of pictures and when each began, in s from a time.
+func sizes(all []judge.Picture, from float64) string {
+	var parts []string
+	last := 0
+	for _, p := range all {
+		if p.Height != last {
+			parts = append(parts, fmt.Sprintf("%d@%.1f", p.Height, (p.At-from)/1000))
+			last = p.Height
+		}
+	}
+	return strings.Join(parts, " ")
+}
+
+func load() float64 {
+	var one float64
+	text, _ := os.ReadFile("/proc/loadavg")
+	_, _ = fmt.Sscan(string(text), &one)
+	return one
+}
