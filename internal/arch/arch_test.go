@@ -30,6 +30,7 @@ var allowed = map[string][]string{
 	"internal/bench/process":      {},
 	"internal/bench/plain":        {},
 	"internal/bench/client":       {"internal/bench/check", "internal/media/pipe", "internal/media/rtp", "internal/media/srtp", "internal/media/udp"},
+	"internal/bench/judge":        {},
 	"internal/bench/link":         {},
 	"internal/config":             {"internal/meeting"},
 	"internal/control":            {"internal/account", "internal/ingest", "internal/meeting", "internal/notify"},

@@ -137,6 +137,17 @@ func (b *browser) await(ctx context.Context, id int, w chan reply, value any) er
 	}
 }
 
+// notes are what a page noted, for an error's text.
+func (b *browser) notes(ctx context.Context, page string) string {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	var events json.RawMessage
+	if err := b.call(ctx, page, "noticed", nil, &events); err != nil {
+		return err.Error()
+	}
+	return string(events)
+}
+
 func (b *browser) stop() {
 	_ = b.in.Close()
 	done := make(chan struct{})

@@ -78,7 +78,7 @@ func (l *lab) run(ctx context.Context, r row, name string) (res result, err erro
 		p.address = addresses(i, 2)
 		_ = p.net.IP("address flush dev tun0") // of a row that failed
 		conditions := []link.Both{r.Start.talker, r.Start.listener}[i]
-		if cables[i], err = link.Connect(p.name, l.seed*1000+uint64(10*i), conditions, l.here, p.net, p.address); err != nil {
+		if cables[i], err = link.Connect(p.name, l.seed*1000+uint64(10*i), conditions, l.router, p.net, p.address); err != nil {
 			return res, err
 		}
 		defer cables[i].Close()
@@ -96,8 +96,10 @@ func (l *lab) run(ctx context.Context, r row, name string) (res result, err erro
 	}
 	page := fmt.Sprint(name, " ", r.Name)
 	call := func(who int, what string, arg, value any) error {
-		if err := people[who].browser.call(ctx, page, what, arg, value); err != nil {
-			return fmt.Errorf("the %s: %w", people[who].name, err)
+		short, cancel := context.WithTimeout(ctx, 30*time.Second)
+		defer cancel()
+		if err := people[who].browser.call(short, page, what, arg, value); err != nil {
+			return fmt.Errorf("the %s: %w; it notes: %s", people[who].name, err, people[who].browser.notes(ctx, page))
 		}
 		return nil
 	}

@@ -12,7 +12,6 @@ import (
 // listener are the links of the two people.
 type row struct {
 	Name  string
-	What  string // for the page
 	Start net
 	Steps []step
 	Time  time.Duration // measured
@@ -46,30 +45,30 @@ func up(rate int) *net { return &net{talker: link.Both{Up: link.Conditions{Rate:
 const usual = 14 * time.Second
 
 var rows = []row{
-	{Name: "clean, two", What: "nothing is wrong, and nobody else is there", Time: usual, Two: true},
-	{Name: "clean", What: "nothing is wrong", Time: usual, Goals: true},
-	{Name: "loss 2 %", What: "on both links, each way", Start: both(link.Conditions{Loss: 0.02}), Time: usual},
-	{Name: "loss 5 %", What: "on both links, each way", Start: both(link.Conditions{Loss: 0.05}), Time: usual},
-	{Name: "loss 10 %", What: "on both links, each way", Start: both(link.Conditions{Loss: 0.10}), Time: usual},
-	{Name: "loss 20 %", What: "on both links, each way", Start: both(link.Conditions{Loss: 0.20}), Time: usual},
-	{Name: "bursts", What: "on both links, each way: one packet in 100 begins a burst of 5 on average, which loses nine in ten",
+	{Name: "clean, two", Time: usual, Two: true},
+	{Name: "clean", Time: usual, Goals: true},
+	{Name: "loss 2 %", Start: both(link.Conditions{Loss: 0.02}), Time: usual},
+	{Name: "loss 5 %", Start: both(link.Conditions{Loss: 0.05}), Time: usual},
+	{Name: "loss 10 %", Start: both(link.Conditions{Loss: 0.10}), Time: usual},
+	{Name: "loss 20 %", Start: both(link.Conditions{Loss: 0.20}), Time: usual},
+	{Name: "bursts",
 		Start: both(link.Conditions{Bursts: link.Bursts{Begin: 0.01, End: 0.2, Loss: 0.9}}), Time: usual},
-	{Name: "delay 50 ms", What: "on the listener's link, each way, with 20 ms of jitter",
+	{Name: "delay 50 ms",
 		Start: listening(link.Conditions{Delay: 50 * time.Millisecond, Jitter: 20 * time.Millisecond}), Time: usual},
-	{Name: "delay 200 ms", What: "on the listener's link, each way, with 60 ms of jitter that reorders",
+	{Name: "delay 200 ms",
 		Start: listening(link.Conditions{Delay: 200 * time.Millisecond, Jitter: 60 * time.Millisecond, Reorder: true}), Time: usual},
-	{Name: "down 1 Mbps", What: "the listener's down-link, from the 5th second to the 15th", Time: 25 * time.Second, Steps: []step{
+	{Name: "down 1 Mbps", Time: 25 * time.Second, Steps: []step{
 		{at: 5 * time.Second, name: "1 Mbps", net: down(1_000_000), capped: true}, {at: 15 * time.Second, name: "free", net: &net{}, uncap: true}}},
-	{Name: "down 300 kbps", What: "1 Mbps from the first, 300 kbps from the 8th second to the 18th, then 1 Mbps", Start: *down(1_000_000), Time: 30 * time.Second, Steps: []step{
+	{Name: "down 300 kbps", Start: *down(1_000_000), Time: 30 * time.Second, Steps: []step{
 		{at: 8 * time.Second, name: "300 kbps", net: down(300_000), capped: true}, {at: 18 * time.Second, name: "1 Mbps", net: down(1_000_000), uncap: true}}},
-	{Name: "down 100 kbps", What: "from the 5th second to the 15th", Time: 27 * time.Second, Steps: []step{
+	{Name: "down 100 kbps", Time: 27 * time.Second, Steps: []step{
 		{at: 5 * time.Second, name: "100 kbps", net: down(100_000), capped: true}, {at: 15 * time.Second, name: "free", net: &net{}, uncap: true}}},
-	{Name: "up 300 kbps", What: "the talker's up-link, from the 5th second to the 15th", Time: 27 * time.Second, Steps: []step{
+	{Name: "up 300 kbps", Time: 27 * time.Second, Steps: []step{
 		{at: 5 * time.Second, name: "300 kbps", net: up(300_000), capped: true}, {at: 15 * time.Second, name: "free", net: &net{}, uncap: true}}},
-	{Name: "cut 5 s", What: "nothing goes through the listener's link from the 5th second to the 10th", Time: 22 * time.Second, Steps: []step{
+	{Name: "cut 5 s", Time: 22 * time.Second, Steps: []step{
 		{at: 5 * time.Second, name: "cut", net: &net{listener: link.Same(link.Conditions{Cut: true})}}, {at: 10 * time.Second, name: "back", net: &net{}}}},
-	{Name: "new port", What: "in the 5th second a NAT forgets: the listener's UDP comes from another port", Time: usual, Steps: []step{
+	{Name: "new port", Time: usual, Steps: []step{
 		{at: 5 * time.Second, name: "rebind", move: true, capRate: 1}}},
-	{Name: "new address", What: "in the 5th second the listener's machine gets another address and loses the first", Time: 27 * time.Second, Steps: []step{
+	{Name: "new address", Time: 27 * time.Second, Steps: []step{
 		{at: 5 * time.Second, name: "move", move: true}}},
 }

@@ -22,14 +22,19 @@ import (
 	meetings "github.com/aws/aws-sdk-go-v2/service/chimesdkmeetings"
 
 	"belfry/internal/bench"
+	"belfry/internal/bench/janus"
 	"belfry/internal/bench/link"
 )
 
-const serverIP = "10.99.0.1"
+// Addresses are of the range for benchmarks (RFC 2544).
+const (
+	serverIP = "198.18.0.1"
+	routerIP = "198.18.0.254"
+)
 
 // addresses are those of person i, with its host number.
 func addresses(i int, host byte) link.Addresses {
-	return link.Addresses{Server: netip.MustParseAddr(serverIP), Client: netip.AddrFrom4([4]byte{10, 99, byte(i + 1), host})}
+	return link.Addresses{Server: netip.MustParseAddr(serverIP), Client: netip.AddrFrom4([4]byte{198, 18, byte(i + 1), host})}
 }
 
 // server is a media server in the lab.
@@ -50,6 +55,8 @@ func startServer(ctx context.Context, name string, l *lab) (server, error) {
 	switch name {
 	case "belfry":
 		return startBelfry(ctx, l)
+	case "janus":
+		return startJanus(ctx)
 	}
 	return nil, errors.New("there is no such server; there are belfry and janus")
 }
@@ -147,4 +154,32 @@ func (s *belfry) close() {
 		<-s.done
 	}
 	_ = os.RemoveAll(s.dir)
+}
+
+// janusServer is Debian's Janus: an AudioBridge for sound, a VideoRoom for pictures.
+type janusServer struct{ *janus.Server }
+
+func startJanus(ctx context.Context) (server, error) {
+	s, err := janus.Start(ctx, janus.Config{IP: serverIP, Listen: serverIP, CPU: -1})
+	if err != nil {
+		return nil, err
+	}
+	return janusServer{s}, nil
+}
+
+func (s janusServer) version() string { return "Janus" }
+
+func (s janusServer) close() { s.Close() }
+
+func (s janusServer) open(ctx context.Context, more bool) (room, error) {
+	audio, err := s.AudioBridge(ctx)
+	if err != nil {
+		return room{}, err
+	}
+	video, err := s.VideoRoom(ctx, 3)
+	if err != nil {
+		return room{}, err
+	}
+	join := map[string]any{"server": "janus", "simulcast": more, "url": s.URL(), "audioRoom": audio, "videoRoom": video}
+	return room{join: [2]map[string]any{join, join}}, nil
 }

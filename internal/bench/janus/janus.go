@@ -37,11 +37,13 @@ type Config struct {
 	CPU     int    // the processor that it may run on; negative: any
 	Full    bool   // a full agent of ICE
 	Loops   int    // threads for media, which all handles share; 0: 2
+	Listen  string // the address of its WebSocket API; empty: 127.0.0.1
 }
 
 // Server is a Janus that runs.
 type Server struct {
 	ip      string
+	url     string
 	dir     string
 	process *process.Process
 	*session
@@ -73,7 +75,7 @@ transports: {
 	disable = "libjanus_http.so,libjanus_mqtt.so,libjanus_nanomsg.so,libjanus_pfunix.so,libjanus_rabbitmq.so"
 }
 `, cfg.IP, loops, !cfg.Full, cfg.IP),
-		"janus.transport.websockets.jcfg": fmt.Sprintf("general: {\n\tws = true\n\tws_ip = \"127.0.0.1\"\n\tws_port = %d\n}\nadmin: {\n\tadmin_ws = false\n}\n", port),
+		"janus.transport.websockets.jcfg": fmt.Sprintf("general: {\n\tws = true\n\tws_ip = %q\n\tws_port = %d\n}\nadmin: {\n\tadmin_ws = false\n}\n", cfg.Listen, port),
 		"janus.plugin.videoroom.jcfg":     "general: {}\n",
 		"janus.plugin.audiobridge.jcfg":   "general: {}\n",
 	}
@@ -91,11 +93,14 @@ func Start(ctx context.Context, cfg Config) (_ *Server, err error) {
 	if ip := net.ParseIP(cfg.IP); ip == nil || ip.IsLoopback() {
 		return nil, fmt.Errorf("janus cannot use the address %q", cfg.IP)
 	}
+	if cfg.Listen == "" {
+		cfg.Listen = "127.0.0.1"
+	}
 	port, err := freePort()
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{ip: cfg.IP}
+	s := &Server{ip: cfg.IP, url: fmt.Sprintf("ws://%s:%d/", cfg.Listen, port)}
 	if s.dir, err = os.MkdirTemp("", "belfry-bench-janus-"); err != nil {
 		return nil, fmt.Errorf("make Janus' directory: %w", err)
 	}
@@ -114,7 +119,7 @@ func Start(ctx context.Context, cfg Config) (_ *Server, err error) {
 	}
 	return s, s.process.Until(ctx, func() (err error) {
 		if s.session == nil {
-			if s.session, err = open(ctx, fmt.Sprintf("ws://127.0.0.1:%d/", port)); err != nil {
+			if s.session, err = open(ctx, s.url); err != nil {
 				return err
 			}
 		}
@@ -137,6 +142,12 @@ func freePort() (int, error) {
 
 // PID is its process.
 func (s *Server) PID() int { return s.process.PID() }
+
+// URL is where its WebSocket API is.
+func (s *Server) URL() string { return s.url }
+
+// Log is the end of what it wrote.
+func (s *Server) Log() string { return s.process.Tail() }
 
 // LocalIP is where its clients' sockets have to be.
 func (s *Server) LocalIP() string { return s.ip }

@@ -70,6 +70,14 @@ func (n *Namespace) IP(words string) error {
 	})
 }
 
+// Path is what ip takes for the namespace of a device: link set NAME netns PATH.
+func (n *Namespace) Path() string { return fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), n.file.Fd()) }
+
+// Forward has it pass packets between its devices.
+func (n *Namespace) Forward() error {
+	return n.Do(func() error { return os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0) })
+}
+
 // Close lets go of it.
 func (n *Namespace) Close() error { return n.file.Close() }
 
@@ -100,7 +108,7 @@ type Addresses struct{ Server, Client netip.Addr }
 
 // Connect makes the devices, named tun-NAME at the server and tun0 at the client, gives
 // the client its address, routes both ways, and starts the Link. The server's address
-// is on its loopback interface already.
+// is there already, in that namespace or behind it.
 func Connect(name string, seed uint64, c Both, server, client *Namespace, at Addresses) (cable *Cable, err error) {
 	cable = &Cable{}
 	defer func() {

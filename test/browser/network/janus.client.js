@@ -1,63 +1,59 @@
 // The same person in rooms of Janus: sound by an AudioBridge, the picture by a VideoRoom.
-// It speaks Janus's own HTTP interface, with a long poll for what comes.
+// It speaks Janus's own WebSocket interface.
 const opaque = () => Math.random().toString(36).slice(2);
 
 class Handle {
-  constructor(room, plugin) { Object.assign(this, { room, plugin, waiting: [] }); }
+  constructor(room, plugin) { Object.assign(this, { room, plugin }); }
 
   async attach() {
-    this.id = (await this.room.post('', { janus: 'attach', plugin: this.plugin })).data.id;
-    this.room.handles.set(this.id, this);
+    this.id = (await this.room.ask({ janus: 'attach', plugin: this.plugin })).data.id;
     return this;
   }
 
   /** Sends a request; comes back with the event that answers it. */
   async ask(body, jsep) {
-    const transaction = opaque();
-    const answered = new Promise((resolve, reject) => this.room.pending.set(transaction, { resolve, reject }));
-    const direct = await this.room.post(`/${this.id}`, { janus: 'message', transaction, body, ...(jsep && { jsep }) });
-    if (direct.janus === 'success') { this.room.pending.delete(transaction); return direct.plugindata; }
-    return answered;
+    const { plugindata, jsep: answer } = await this.room.ask({ janus: 'message', handle_id: this.id, body, ...(jsep && { jsep }) });
+    if (plugindata?.data?.error) throw new Error(`${body.request}: ${plugindata.data.error}`);
+    return { data: plugindata?.data, jsep: answer };
   }
 
-  trickleEnd() { return this.room.post(`/${this.id}`, { janus: 'trickle', candidate: { completed: true } }); }
+  trickleEnd() { return this.room.ask({ janus: 'trickle', handle_id: this.id, candidate: { completed: true } }, true); }
 }
 
 export class JanusRoom {
   constructor({ url, audioRoom, videoRoom }, subject, microphone, simulcast) {
-    Object.assign(this, { url, audioRoom, videoRoom, subject, microphone, simulcast, handles: new Map(), pending: new Map(), connections: [] });
+    Object.assign(this, { url, audioRoom, videoRoom, subject, microphone, simulcast, pending: new Map(), connections: [] });
   }
 
-  async post(path, message) {
-    const answer = await (await fetch(this.url + (this.session ? `/${this.session}` : '') + path, { method: 'POST', body: JSON.stringify({ transaction: opaque(), ...message }) })).json();
-    if (answer.janus === 'error') throw new Error(`${JSON.stringify(message).slice(0, 200)}: ${answer.error.reason}`);
-    return answer;
+  async open() {
+    this.socket = new WebSocket(this.url, 'janus-protocol');
+    await new Promise((resolve, reject) => { this.socket.onopen = resolve; this.socket.onerror = () => reject(new Error('Janus does not answer')); });
+    this.socket.onerror = null;
+    this.socket.onclose = () => { if (!this.over) this.subject.note('stop', 'the socket closed'); };
+    this.socket.onmessage = ({ data }) => this.event(JSON.parse(data));
+    this.session = (await this.ask({ janus: 'create' })).data.id;
+    this.alive = setInterval(() => this.ask({ janus: 'keepalive' }, true), 20_000);
   }
 
-  async poll() {
-    while (!this.over) {
-      let events;
-      try {
-        events = [].concat(await (await fetch(`${this.url}/${this.session}?maxev=10`)).json());
-      } catch {
-        await new Promise((resolve) => setTimeout(resolve, 300));
-        continue;
-      }
-      for (const event of events) this.event(event);
-    }
+  /** Sends a request and waits for what answers it; an acknowledgement alone does when quick. */
+  ask(message, quick = false) {
+    const transaction = opaque();
+    return new Promise((resolve, reject) => {
+      this.pending.set(transaction, { resolve, reject, quick });
+      this.socket.send(JSON.stringify({ transaction, ...(this.session && { session_id: this.session }), ...message }));
+    });
   }
 
   event(event) {
-    const data = event.plugindata?.data;
+    this.subject.note('janus', JSON.stringify(event).slice(0, 1200));
     const waiting = this.pending.get(event.transaction);
-    if (waiting && (event.janus === 'event' || event.janus === 'error')) {
+    if (waiting && (event.janus !== 'ack' || waiting.quick)) {
       this.pending.delete(event.transaction);
-      const error = data?.error ?? event.error?.reason;
-      if (error) waiting.reject(new Error(error)); else waiting.resolve({ data, jsep: event.jsep });
+      if (event.janus === 'error') waiting.reject(new Error(event.error.reason)); else waiting.resolve(event);
       return;
     }
     if (event.janus === 'hangup' || event.janus === 'timeout') this.subject.note('stop', `${event.janus} ${event.reason ?? ''}`);
-    for (const publisher of data?.publishers ?? []) this.subscribe(publisher.id);
+    for (const publisher of event.plugindata?.data?.publishers ?? []) this.subscribe(publisher.id);
   }
 
   connection() {
@@ -67,10 +63,9 @@ export class JanusRoom {
   }
 
   async join() {
-    this.session = (await this.post('', { janus: 'create' })).data.id;
-    this.polling = this.poll();
+    await this.open();
     this.audio = await new Handle(this, 'janus.plugin.audiobridge').attach();
-    await this.audio.ask({ request: 'join', room: this.audioRoom, muted: false, expected_loss: 0 });
+    await this.audio.ask({ request: 'join', room: this.audioRoom, muted: false });
     const connection = this.connection();
     connection.addTrack(this.microphone.getAudioTracks()[0], this.microphone);
     const up = new Promise((resolve) => {
@@ -129,7 +124,8 @@ export class JanusRoom {
   async leave() {
     this.over = true;
     for (const connection of this.connections) connection.close();
-    await this.post('', { janus: 'destroy' }).catch(() => {});
+    clearInterval(this.alive);
+    this.socket.close();
   }
 }
 

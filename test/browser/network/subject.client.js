@@ -229,6 +229,8 @@ class Subject {
     return { times: sound.times, pcm: text, frames: this.frames, events: this.events, stats: await this.stats('inbound-rtp') };
   }
 
+  noticed() { return this.events; }
+
   /** How many pictures came so far. */
   pictures() { return this.frames.length / 4; }
 
