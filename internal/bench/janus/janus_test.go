@@ -1,21 +1,20 @@
 package janus
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/coder/websocket"
 	"github.com/google/go-cmp/cmp"
-	"go.uber.org/goleak"
+
+	"belfry/test/kit"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { kit.Main(m) }
 
 // fake speaks the API as Janus 1.1.2 does: it acknowledges what it answers later,
 // tells of other things in between, and names errors of its core and of plugins.
@@ -92,8 +91,7 @@ func fake(w http.ResponseWriter, r *http.Request) {
 func TestRequests(t *testing.T) {
 	h := httptest.NewServer(http.HandlerFunc(fake))
 	defer h.Close()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
+	ctx := kit.Within(t)
 	s := &Server{}
 	var err error
 	if s.session, err = open(ctx, strings.Replace(h.URL, "http", "ws", 1)); err != nil {
