@@ -14,11 +14,11 @@ import (
 
 // What the server takes of an offer, and what it would understand.
 var (
-	acceptedCodecs = []meeting.VideoCodec{meeting.CodecVP8, meeting.CodecH264CBP}
+	acceptedCodecs = []meeting.VideoCodec{meeting.CodecVP8, meeting.CodecH264CBP, meeting.CodecVP9, meeting.CodecAV1}
 
 	audioExtensions    = []string{sdp.ExtAudioLevel, sdp.ExtAbsSendTime}
-	sendingExtensions  = []string{sdp.ExtMID, sdp.ExtRID, sdp.ExtRepairedRID, sdp.ExtAbsSendTime, sdp.ExtTransportCC, sdp.ExtOrientation}
-	receivedExtensions = []string{sdp.ExtMID, sdp.ExtAbsSendTime, sdp.ExtOrientation}
+	sendingExtensions  = []string{sdp.ExtMID, sdp.ExtRID, sdp.ExtRepairedRID, sdp.ExtAbsSendTime, sdp.ExtTransportCC, sdp.ExtOrientation, sdp.ExtDependency}
+	receivedExtensions = []string{sdp.ExtMID, sdp.ExtAbsSendTime, sdp.ExtOrientation, sdp.ExtDependency}
 
 	sendingFeedback = []string{"transport-cc", "ccm fir", "nack", "nack pli", "goog-remb"}
 	// Without transport-cc the client estimates by itself and says so by REMB.
@@ -407,6 +407,8 @@ func extensions(list []sdp.Extension) sfu.Extensions {
 			x.TransportCC = e.ID
 		case sdp.ExtOrientation:
 			x.Orientation = e.ID
+		case sdp.ExtDependency:
+			x.DependencyDescriptor = e.ID
 		}
 	}
 	return x

@@ -466,7 +466,7 @@ func TestReceiveCodecs(t *testing.T) {
 			t.Errorf("codecs %v, not %v", got, codecs)
 		}
 	}
-	both := []meeting.VideoCodec{meeting.CodecVP8, meeting.CodecH264CBP}
+	both := []meeting.VideoCodec{meeting.CodecVP8, meeting.CodecH264CBP, meeting.CodecVP9}
 	a := r.join("a")
 	want(both...)
 	told := func(codecs ...meeting.VideoCodec) {
@@ -476,7 +476,7 @@ func TestReceiveCodecs(t *testing.T) {
 	told(both...)
 	b := r.enter("b")
 	want(both...)
-	b.sections[1].codecs = []string{"VP9", "VP8"}
+	b.sections[1].codecs = []string{"AV1", "VP8"}
 	b.negotiate()
 	b.connect()
 	want(meeting.CodecVP8)

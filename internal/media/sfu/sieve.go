@@ -56,13 +56,11 @@ func (f *sieve) pass(it *item) bool {
 	switch {
 	case it.key:
 		f.spatial, f.temporal = f.want.spatial, f.want.temporal
-	case h.Start:
-		if h.Spatial == 0 {
-			f.spatial, f.temporal = min(f.spatial, f.want.spatial), min(f.temporal, f.want.temporal)
-			f.raiseTemporal(it)
-		} else if h.Spatial == f.spatial+1 && h.Spatial <= f.want.spatial && !h.InterPicture && h.Temporal <= f.temporal {
-			f.spatial++ // RFC 9628 4.2, P
-		}
+	case h.Start && h.Spatial == 0:
+		// A higher spatial layer waits for a key frame, though VP9 may let it in
+		// earlier: the layer below was told to end its picture.
+		f.spatial, f.temporal = min(f.spatial, f.want.spatial), min(f.temporal, f.want.temporal)
+		f.raiseTemporal(it)
 	}
 	return h.Spatial <= f.spatial && h.Temporal <= f.temporal
 }

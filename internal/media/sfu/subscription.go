@@ -203,7 +203,7 @@ func (s *Subscription) aim(l *layer, now int64) {
 	s.raised = 0
 	key := l != s.cur || !s.live
 	if !key {
-		s.sieve.choose(s.limit, l)
+		s.sieve.choose(s.limitOf(l.codec), l)
 		spatial, temporal := s.sieve.waits(l)
 		if spatial || temporal {
 			s.raised = now
@@ -373,8 +373,18 @@ func (s *Subscription) begin(it *item) bool {
 	}
 	s.seg, s.live = seg, true
 	s.top, s.cut, s.raised = it.ext-1, cut{}, 0
-	s.sieve.reset(s.limit)
+	s.sieve.reset(s.limitOf(it.codec))
 	return true
+}
+
+// limitOf is the limit for a stream of the codec. The spatial layers of AV1 are
+// frames of their own, which a receiver cannot put together without the dependency
+// descriptor: it gets the lowest.
+func (s *Subscription) limitOf(codec *codecEntry) limit {
+	if codec != nil && codec.codec == meeting.CodecAV1 && s.cfg.Extensions.DependencyDescriptor == 0 {
+		return limit{0, s.limit.temporal}
+	}
+	return s.limit
 }
 
 // passed is the time between the newest frame sent and the one in it, in units

@@ -34,20 +34,22 @@ class Person {
 
   last(name) { return this.log.filter((entry) => entry.name === name).at(-1); }
 
-  async join({ meeting, attendee, tone = 0, right = 0, audio, muteFirst = false, codec, simulcast = false, unifiedPlan = true }) {
+  async join({ meeting, attendee, tone = 0, right = 0, audio, muteFirst = false, codec, simulcast = false, svc = false, unifiedPlan = true }) {
     const logger = new chime.NoOpLogger();
     const devices = new chime.DefaultDeviceController(logger);
     const configuration = new chime.MeetingSessionConfiguration({ Meeting: meeting }, { Attendee: attendee });
     configuration.enableSimulcastForUnifiedPlanChromiumBasedBrowsers = simulcast;
+    configuration.enableSVC = svc;
     // Off by default up to 1.16, always on from 3.0.
     configuration.enableUnifiedPlanForChromiumBasedBrowsers = unifiedPlan;
     this.session = new chime.DefaultMeetingSession(configuration, logger, devices);
     this.av = this.session.audioVideo;
     this.me = attendee.AttendeeId;
     if (codec) {
-      const preference = { vp8: chime.VideoCodecCapability.vp8(), h264: chime.VideoCodecCapability.h264ConstrainedBaselineProfile() }[codec];
-      this.av.setVideoCodecSendPreferences([preference]);
-      this.av.setContentShareVideoCodecPreferences([preference]);
+      const known = { vp8: 'vp8', h264: 'h264ConstrainedBaselineProfile', vp9: 'vp9Profile0', av1: 'av1Main' };
+      const preferences = [codec].flat().map((name) => chime.VideoCodecCapability[known[name]]());
+      this.av.setVideoCodecSendPreferences(preferences);
+      this.av.setContentShareVideoCodecPreferences(preferences);
     }
     // Clients before 2.8 have no profiles.
     if (audio) this.av.setAudioProfile(chime.AudioProfile[audio.profile ?? 'fullbandSpeechMono'](audio.redundancy));

@@ -1,0 +1,355 @@
+package sfu
+
+import (
+	"encoding/hex"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"belfry/internal/media/rtp"
+	"belfry/internal/meeting"
+	"github.com/google/go-cmp/cmp"
+	"github.com/pion/rtp/codecs"
+	"pgregory.net/rapid"
+)
+
+// captured is the beginning of a stream as Chromium sent it, in each packet only
+// the first bytes of the payload. A line of the file is timestamp, marker,
+// dependency descriptor and payload.
+type captured struct {
+	name   string
+	codec  meeting.VideoCodec
+	keyed  bool // upper spatial layers need the lower ones at key frames alone
+	frames []capturedPacket
+}
+
+type capturedPacket struct {
+	timestamp         uint32
+	marker            bool
+	dependency        []byte
+	payload           []byte
+	spatial, temporal uint8 // read from the payload, not from the descriptor
+	key               bool  // of the picture
+}
+
+func captures(t *testing.T) (all []captured) {
+	t.Helper()
+	files, err := filepath.Glob("testdata/chromium/*.txt")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no captures: %v", err)
+	}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := captured{name: strings.TrimSuffix(filepath.Base(file), ".txt"), codec: meeting.CodecVP9}
+		c.keyed = strings.HasSuffix(c.name, "_KEY")
+		if strings.HasPrefix(c.name, "av1") {
+			c.codec = meeting.CodecAV1
+		}
+		var keyAt uint32
+		for line := range strings.Lines(string(text)) {
+			var p capturedPacket
+			var marker int
+			var dependency, payload string
+			if _, err := fmt.Sscan(line, &p.timestamp, &marker, &dependency, &payload); err != nil {
+				t.Fatalf("%s: %q: %v", file, line, err)
+			}
+			p.marker = marker == 1
+			p.dependency, _ = hex.DecodeString(dependency)
+			p.payload, _ = hex.DecodeString(payload)
+			if c.codec == meeting.CodecVP9 {
+				v := vp9(t, p.payload)
+				p.spatial, p.temporal = v.SID, v.TID
+				if !v.P && v.SID == 0 && v.B {
+					keyAt = p.timestamp
+				}
+			} else if p.payload[0]&0x08 != 0 { // N
+				keyAt = p.timestamp
+			} else if p.payload[0]&0x80 == 0 && p.payload[1]&0x04 != 0 { // an OBU with an extension
+				p.spatial, p.temporal = p.payload[2]>>3&3, p.payload[2]>>5
+			} else if n := len(c.frames); p.payload[0]&0x80 != 0 { // of the frame before
+				p.spatial, p.temporal = c.frames[n-1].spatial, c.frames[n-1].temporal
+			}
+			p.key = p.timestamp == keyAt
+			c.frames = append(c.frames, p)
+		}
+		all = append(all, c)
+	}
+	return all
+}
+
+func vp9(t rapid.TB, payload []byte) (v codecs.VP9Packet) {
+	t.Helper()
+	if _, err := v.Unmarshal(payload); err != nil {
+		t.Fatalf("%x is not VP9: %v", payload, err)
+	}
+	return v
+}
+
+// packet makes the packet that was captured, under another number.
+func (c *captured) packet(i int, seq uint16, shift uint32, picture uint16, now int64) *rtp.Packet {
+	f := &c.frames[i]
+	var w rtp.HeaderWriter
+	w.TwoByte = true
+	pt := uint8(98)
+	if c.codec == meeting.CodecAV1 {
+		pt = 45
+	}
+	w.Begin(make([]byte, 320), pt, f.marker, seq, f.timestamp+shift, 11)
+	w.Copy(6, f.dependency)
+	payload := slices.Clone(f.payload)
+	if c.codec == meeting.CodecVP9 {
+		var h rtp.VideoHeader
+		rtp.ParseVP9(payload, &h)
+		h.Patch(payload, h.PictureID+picture, h.TL0PicIdx)
+	}
+	return parsed(append(w.Bytes(), payload...), now)
+}
+
+// layeredRoom is a room whose publisher and subscriber have the dependency
+// descriptor.
+func layeredRoom(t testing.TB) (*room, *Subscription, *wire) {
+	r := &room{t: t, now: 10 * second, up: &wire{t: t}}
+	r.Router = New(Config{FirstID: 100, CNAME: "video"})
+	up, down := upExtensions, downExtensions
+	up.DependencyDescriptor, down.DependencyDescriptor = 6, 7
+	r.pub = r.Publish(PublishConfig{AttendeeID: "anna", Up: r.up, Layers: []Layer{single}, Codecs: upCodecs, Extensions: up, NACK: true})
+	w := &wire{t: t}
+	s := r.Subscribe(SubscribeConfig{MID: "5", Down: w, SSRC: 1000, RTX: 1001, Codecs: downCodecs, Extensions: down, NACK: true, StreamID: 101}, r.now)
+	return r, s, w
+}
+
+func TestLayersOfChromium(t *testing.T) {
+	for _, c := range captures(t) {
+		top := uint8(0)
+		for _, f := range c.frames {
+			top = max(top, f.spatial)
+		}
+		for spatial := range uint8(3) {
+			for temporal := range uint8(3) {
+				t.Run(fmt.Sprintf("%s/S%dT%d", c.name, spatial, temporal), func(t *testing.T) {
+					r, sub, w := layeredRoom(t)
+					sub.Choose(Point{StreamID: 101, Spatial: spatial, Temporal: temporal}, r.now)
+					var want []string
+					for i, f := range c.frames {
+						r.wait(20 * ms)
+						r.push(r.pub, c.packet(i, uint16(65500+i), 0, 0, r.now))
+						keep := f.spatial <= spatial && f.temporal <= temporal
+						if c.keyed && c.codec == meeting.CodecAV1 && !f.key {
+							keep = keep && f.spatial == min(spatial, top)
+						}
+						if keep {
+							want = append(want, fmt.Sprintf("%x", f.payload))
+						}
+					}
+					got := w.take(1000)
+					unbroken(t, got)
+					var payloads []string
+					var st rtp.DependencyStructure
+					var frames rtp.Extender
+					last := uint64(0)
+					for i, p := range got {
+						payloads = append(payloads, fmt.Sprintf("%x", p.Payload()))
+						if end := i+1 < len(got) && got[i+1].Timestamp != p.Timestamp; end && !p.Marker || p.Marker && !end && i+1 < len(got) {
+							t.Errorf("packet %d: marker %v", i, p.Marker)
+						}
+						var d rtp.Dependency
+						if !rtp.ParseDependency(p.Extension(7), &st, &d) || !d.Known {
+							t.Fatalf("packet %d: descriptor %x", i, p.Extension(7))
+						}
+						if n := frames.Extend(d.Frame); i > 0 && n < last {
+							t.Errorf("packet %d: frame %d after %d", i, n, last)
+						} else {
+							last = n
+						}
+						for target := range st.Targets {
+							reached := st.TargetSpatial[target] <= spatial && st.TargetTemporal[target] <= temporal
+							if active := st.Active>>target&1 == 1; active && !reached {
+								t.Errorf("packet %d: target %d of layers %d and %d is active", i, target, st.TargetSpatial[target], st.TargetTemporal[target])
+							} else if reached && !c.keyed && !active {
+								t.Errorf("packet %d: target %d of layers %d and %d is not active", i, target, st.TargetSpatial[target], st.TargetTemporal[target])
+							}
+						}
+					}
+					if d := cmp.Diff(want, payloads); d != "" {
+						t.Errorf("packets (-want +got):\n%s", d)
+					}
+					sub.HandleNACK([]uint16{got[0].Seq, got[len(got)-1].Seq})
+					for i, p := range w.take(1001) {
+						p.UnwrapRTX(got[0].PayloadType, 1000)
+						if d := cmp.Diff([]*rtp.Packet{got[0], got[len(got)-1]}[i].Raw, p.Raw); d != "" {
+							t.Errorf("again (-want +got):\n%s", d)
+						}
+					}
+				})
+			}
+		}
+	}
+}
+
+// AV1 without the descriptor is one layer in space, with its picture ended.
+func TestSpatialLayersOfAV1NeedTheDescriptor(t *testing.T) {
+	for _, c := range captures(t) {
+		if c.name != "av1-L2T2" {
+			continue
+		}
+		r, _, _ := layeredRoom(t)
+		_, w := r.subscribe(2000, 101)
+		for i := range c.frames {
+			r.wait(20 * ms)
+			r.push(r.pub, c.packet(i, uint16(i), 0, 0, r.now))
+		}
+		got := w.take(2000)
+		unbroken(t, got)
+		if len(got) < len(c.frames)/3 {
+			t.Fatalf("%d packets of %d", len(got), len(c.frames))
+		}
+		for i, p := range got {
+			if end := i+1 == len(got) || got[i+1].Timestamp != p.Timestamp; end && !p.Marker {
+				t.Errorf("packet %d ends its picture without a marker", i)
+			}
+			if p.Payload()[0]&0x88 == 0 && p.Payload()[2]>>3&3 != 0 {
+				t.Errorf("packet %d is of spatial layer %d", i, p.Payload()[2]>>3&3)
+			}
+		}
+	}
+}
+
+// TestLayersAtRandom lets the choice move while Chromium's VP9 flows: every frame
+// that comes has all that it is predicted from, and the numbers have no gap.
+func TestLayersAtRandom(t *testing.T) {
+	outer := t
+	var all []captured
+	for _, c := range captures(t) {
+		if c.codec == meeting.CodecVP9 {
+			all = append(all, c)
+		}
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		c := all[rapid.IntRange(0, len(all)-1).Draw(t, "capture")]
+		r, sub, w := layeredRoom(outer)
+		seq := uint16(rapid.IntRange(0, 65535).Draw(t, "seq"))
+		for turn := range uint32(3) {
+			for i := range c.frames {
+				if rapid.IntRange(0, 9).Draw(t, "choose") == 0 {
+					layer := rapid.SampledFrom([]uint8{0, 1, 2, All})
+					sub.Choose(Point{StreamID: 101, Spatial: layer.Draw(t, "spatial"), Temporal: layer.Draw(t, "temporal")}, r.now)
+				}
+				r.wait(20 * ms)
+				r.push(r.pub, c.packet(i, seq, turn*900_000, uint16(turn*100), r.now))
+				seq++
+			}
+		}
+		type frame struct {
+			picture uint16
+			spatial uint8
+		}
+		sent := map[frame]bool{}
+		got := w.take(1000)
+		for i, p := range got {
+			if i > 0 && p.Seq != got[i-1].Seq+1 {
+				t.Fatalf("number %d after %d", p.Seq, got[i-1].Seq)
+			}
+			if ends := i+1 < len(got) && got[i+1].Timestamp != p.Timestamp; ends != p.Marker && i+1 < len(got) {
+				t.Fatalf("packet %d: marker %v", i, p.Marker)
+			}
+			v := vp9(t, p.Payload())
+			if v.P {
+				for _, d := range v.PDiff {
+					if ref := (frame{v.PictureID - uint16(d), v.SID}); !sent[ref] {
+						t.Fatalf("packet %d of picture %d needs %+v, which was not sent", i, v.PictureID, ref)
+					}
+				}
+			}
+			if v.D && !sent[frame{v.PictureID, v.SID - 1}] {
+				t.Fatalf("packet %d of picture %d needs the spatial layer below %d", i, v.PictureID, v.SID)
+			}
+			sent[frame{v.PictureID, v.SID}] = true
+		}
+	})
+}
+
+// A lower point holds from the next picture on. More temporal layers come by
+// themselves, more spatial ones with the key frame that is asked for.
+func TestLayersGoAndComeBack(t *testing.T) {
+	for _, c := range captures(t) {
+		if c.keyed && c.codec == meeting.CodecAV1 {
+			continue // there a lower target is no part of the higher one
+		}
+		for _, spatial := range []bool{false, true} {
+			if spatial && strings.Contains(c.name, "L1") {
+				continue
+			}
+			t.Run(fmt.Sprintf("%s/spatial %v", c.name, spatial), func(t *testing.T) {
+				r, sub, w := layeredRoom(t)
+				low := Point{StreamID: 101, Spatial: All, Temporal: 0}
+				if spatial {
+					low = Point{StreamID: 101, Spatial: 0, Temporal: All}
+				}
+				seq := uint16(0)
+				turn := uint32(0)
+				play := func(from, to int) (highest uint8, n int) {
+					for i := from; i < to; i++ {
+						r.wait(20 * ms)
+						r.push(r.pub, c.packet(i, seq, turn*900_000, uint16(turn*100), r.now))
+						seq++
+					}
+					for _, p := range w.take(1000) {
+						n++
+						for i := range c.frames {
+							f := &c.frames[i]
+							if string(p.Payload()[4:]) == string(f.payload[4:]) {
+								if spatial {
+									highest = max(highest, f.spatial)
+								} else {
+									highest = max(highest, f.temporal)
+								}
+								break
+							}
+						}
+					}
+					return highest, n
+				}
+				if c.codec == meeting.CodecAV1 {
+					sub.Choose(Point{StreamID: 101, Spatial: 2, Temporal: 2}, r.now)
+				}
+				// The first picture after half of the capture that is no key frame.
+				half := len(c.frames) / 2
+				for !c.frames[half-1].marker || c.frames[half].key {
+					half++
+				}
+				if got, _ := play(0, half); got == 0 {
+					t.Fatal("no upper layer at first")
+				}
+				sub.Choose(low, r.now)
+				later := half
+				for n := 0; n < 8 && later < len(c.frames); later++ {
+					if c.frames[later].key {
+						break
+					}
+					if c.frames[later].marker {
+						n++
+					}
+				}
+				if got, n := play(half, later); got != 0 || n == 0 {
+					t.Errorf("%d packets, layer %d among them, after a lower point was chosen", n, got)
+				}
+				r.up.rtcp = nil
+				r.now += second
+				sub.Switch(101, r.now)
+				if asked := r.up.plis(11) > 0; asked != spatial {
+					t.Errorf("a key frame was asked for: %v", asked)
+				}
+				turn++
+				if got, _ := play(0, half); got == 0 {
+					t.Error("no upper layer after it was chosen again")
+				}
+			})
+		}
+	}
+}
