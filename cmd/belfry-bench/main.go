@@ -124,6 +124,7 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	f := flag.NewFlagSet("belfry-bench "+args[0], flag.ContinueOnError)
 	f.SetOutput(stderr)
 	var name func() string
+	shape := func() {}
 	rate := func(text string) (err error) {
 		l.VideoRate, err = bits(text)
 		return err
@@ -151,10 +152,12 @@ func parse(args []string, stderr io.Writer) (options, error) {
 		f.Func("bitrate", "of each camera (default 500k)", rate)
 		name = func() string { return fmt.Sprintf("pairs %d %s", l.Meetings, short(l.VideoRate)) }
 	case "join-storm":
-		l.Audio, l.VideoRate = true, 0
-		f.IntVar(&l.Viewers, "people", 250, "people of each meeting")
+		people, cameras := 250, 0
+		f.IntVar(&people, "people", people, "people of each meeting")
+		f.IntVar(&cameras, "cameras", 0, "how many of them turn a camera on, which nobody watches")
 		f.IntVar(&l.Meetings, "meetings", 1, "meetings")
-		name = func() string { return fmt.Sprintf("storm %dx%d", l.Meetings, l.Viewers) }
+		shape = func() { *l = keep(bench.Storm(l.Meetings, people, cameras), *l) }
+		name = func() string { return fmt.Sprintf("storm %dx%d", l.Meetings, l.Publishers+l.Viewers) }
 	default:
 		return o, fmt.Errorf("there is no load %q\n%s", args[0], usage)
 	}
@@ -171,6 +174,7 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	if err := f.Parse(args[1:]); err != nil {
 		return o, err
 	}
+	shape()
 	o.endpoint.Secret = os.Getenv("AWS_SECRET_ACCESS_KEY")
 	if f.NArg() > 0 {
 		return o, fmt.Errorf("what is %q?", f.Arg(0))
@@ -183,6 +187,12 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	}
 	l.Name = name()
 	return o, nil
+}
+
+// keep is a load with the times of another.
+func keep(l, times bench.Load) bench.Load {
+	l.Time, l.Warm = times.Time, times.Warm
+	return l
 }
 
 // pins reads the processors.
@@ -249,8 +259,12 @@ func measure(ctx context.Context, o options, stdout io.Writer) error {
 	if err := bench.Table(stdout, rows); err != nil {
 		return err
 	}
-	fmt.Fprintf(stdout, "\njoining: p50 %.0f ms, p99 %.0f ms, %.2f ms of CPU each; signaling: %.1f kB to each person\n",
-		rows[0].JoinP50, rows[0].JoinP99, rows[0].JoinCPU, rows[0].SignalBytes/1e3)
+	for _, r := range rows {
+		people := float64(r.People) * 1e3
+		fmt.Fprintf(stdout, "\njoining on %s: p50 %.0f ms, p99 %.0f ms, %.2f ms of CPU each; signaling to each person: %.1f kB (roster %.1f, index %.1f, levels %.1f)", r.Server,
+			r.JoinP50, r.JoinP99, r.JoinCPU, float64(r.Signaling.Sum())/people, float64(r.Signaling.Roster)/people, float64(r.Signaling.Index)/people, float64(r.Signaling.Levels)/people)
+	}
+	fmt.Fprintln(stdout)
 	if o.json == "" {
 		return nil
 	}

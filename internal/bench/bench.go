@@ -33,7 +33,8 @@ type Load struct {
 	Turns      bool   `json:"turns"`      // all who talk pause, each at times of its own
 	Beep       bool   `json:"beep"`       // the last who talks beeps, by which sound is timed
 	Quiet      bool   `json:"quiet"`      // those who do not talk send no packets
-	Watch      int    `json:"watch"`      // of the cameras each person watches so many at most; 0: all
+	Watch      int    `json:"watch"`      // of the cameras each person watches so many at most; 0: all, -1: none
+	AtOnce     bool   `json:"at_once"`    // all join at the same moment, else a few at a time
 
 	Warm time.Duration `json:"warm"` // before the window
 	Time time.Duration `json:"time"` // the window
@@ -50,8 +51,8 @@ func (l Load) receives(n int) int {
 		}
 		others--
 	}
-	if l.Watch > 0 {
-		return min(others, l.Watch)
+	if l.Watch != 0 {
+		return min(others, max(l.Watch, 0))
 	}
 	return others
 }
@@ -79,13 +80,13 @@ type Row struct {
 	BehindP50 float64 `json:"audio_behind_p50_ms"`
 	BehindP99 float64 `json:"audio_behind_p99_ms"`
 
-	OwnCPU      float64 `json:"generator_core"` // what the load generator spent itself
-	LagP99      float64 `json:"generator_lag_p99_ms"`
-	Refused     uint64  `json:"not_decrypted"`
-	JoinP50     float64 `json:"join_p50_ms"` // from opening signaling to connected media
-	JoinP99     float64 `json:"join_p99_ms"`
-	JoinCPU     float64 `json:"join_cpu_ms"` // CPU for each join
-	SignalBytes float64 `json:"signal_bytes_per_person"`
+	OwnCPU    float64     `json:"generator_core"` // what the load generator spent itself
+	LagP99    float64     `json:"generator_lag_p99_ms"`
+	Refused   uint64      `json:"not_decrypted"`
+	JoinP50   float64     `json:"join_p50_ms"` // from opening signaling to connected media
+	JoinP99   float64     `json:"join_p99_ms"`
+	JoinCPU   float64     `json:"join_cpu_ms"`  // CPU for each join
+	Signaling SignalBytes `json:"signal_bytes"` // sent to all people together
 
 	Failed string `json:"failed,omitempty"` // why there are no figures
 }
@@ -107,7 +108,8 @@ type member struct {
 	Member
 	publishes bool
 	receives  int
-	driven    int // how many of its Clients the pace has
+	listens   bool // somebody else talks
+	driven    int  // how many of its Clients the pace has
 }
 
 // negotiate has a member agree on media, and drives the Clients that are new.
@@ -197,15 +199,19 @@ func sleep(ctx context.Context, d time.Duration) error {
 
 func ms(h *check.Histogram, q float64) float64 { return float64(h.Quantile(q)) / 1e6 }
 
-// parallel is how many people join at a time.
-const parallel = 8
+// parallel is how many people join at a time, and crush at the same moment: more
+// would wait for the load generator.
+const (
+	parallel = 8
+	crush    = 256
+)
 
 // join brings everybody in: first those with cameras, then those who watch, since
 // a viewer needs to know what there is.
 func (c *crowd) join(ctx context.Context, s Server) ([]*check.Speech, error) {
 	l := c.load
 	rooms, speeches := make([]Room, l.Meetings), make([]*check.Speech, l.Meetings)
-	err := each(l.Meetings, func(m int) (err error) {
+	err := each(l.Meetings, parallel, func(m int) (err error) {
 		speeches[m] = &check.Speech{}
 		rooms[m], err = s.Open(ctx, l)
 		return err
@@ -236,7 +242,7 @@ func (c *crowd) join(ctx context.Context, s Server) ([]*check.Speech, error) {
 		if err != nil {
 			return fmt.Errorf("person %d of meeting %d: %w", n, m, err)
 		}
-		one := &member{Member: in, publishes: n < l.Publishers, receives: l.receives(n)}
+		one := &member{Member: in, publishes: n < l.Publishers, receives: l.receives(n), listens: l.Talking > 1 || l.Talking == 1 && n > 0}
 		c.mu.Lock()
 		c.members = append(c.members, one)
 		c.mu.Unlock()
@@ -248,14 +254,18 @@ func (c *crowd) join(ctx context.Context, s Server) ([]*check.Speech, error) {
 		c.mu.Unlock()
 		return nil
 	}
-	if err := each(l.Meetings*l.Publishers, func(i int) error { return enter(i/l.Publishers, i%l.Publishers) }); err != nil {
+	width := parallel
+	if l.AtOnce {
+		width = crush
+	}
+	if err := each(l.Meetings*l.Publishers, width, func(i int) error { return enter(i/l.Publishers, i%l.Publishers) }); err != nil {
 		return nil, err
 	}
-	if err := each(l.Meetings*l.Viewers, func(i int) error { return enter(i/l.Viewers, l.Publishers+i%l.Viewers) }); err != nil {
+	if err := each(l.Meetings*l.Viewers, width, func(i int) error { return enter(i/l.Viewers, l.Publishers+i%l.Viewers) }); err != nil {
 		return nil, err
 	}
 	if l.Mutual && l.Publishers > 1 {
-		err = each(len(c.members), func(i int) error {
+		err = each(len(c.members), parallel, func(i int) error {
 			if m := c.members[i]; m.publishes {
 				return c.negotiate(ctx, m, Wants{Audio: l.Audio, SendKbps: l.VideoRate * 3 / 2 / 1000, Receive: m.receives})
 			}
@@ -319,12 +329,12 @@ func (c *crowd) person(m, n int, speech *check.Speech, s sounds) (client.Config,
 	return cfg, nil
 }
 
-// each does something n times, a few at once, and returns the first error.
-func each(n int, do func(i int) error) error {
+// each does something n times, so many at once, and returns the first error.
+func each(n, width int, do func(i int) error) error {
 	var wait sync.WaitGroup
 	var once sync.Once
 	var failed error
-	turns := make(chan struct{}, parallel)
+	turns := make(chan struct{}, width)
 	for i := range n {
 		turns <- struct{}{}
 		wait.Go(func() {
@@ -343,7 +353,7 @@ func (c *crowd) settle(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	for i, m := range c.members {
-		for (c.load.Audio && !m.hears()) || m.sees() < m.receives {
+		for (m.listens && !m.hears()) || m.sees() < m.receives {
 			if err := sleep(ctx, 20*time.Millisecond); err != nil {
 				return fmt.Errorf("client %d sees %d of %d cameras, hears: %v: %w", i, m.sees(), m.receives, m.hears(), err)
 			}
@@ -422,7 +432,6 @@ func (c *crowd) measure(ctx context.Context, s Server, row *Row) error {
 	}
 
 	var video, audio, behind check.Histogram
-	var signal uint64
 	for _, m := range c.members {
 		for _, one := range m.Clients() {
 			r := one.Result()
@@ -433,7 +442,7 @@ func (c *crowd) measure(ctx context.Context, s Server, row *Row) error {
 			behind.Merge(&r.AudioBehind)
 			row.Refused += r.Stats.Refused
 		}
-		signal += m.SignalBytes()
+		row.Signaling.Add(m.SignalBytes())
 	}
 	for _, e := range c.ears {
 		e.result(&audio)
@@ -456,7 +465,6 @@ func (c *crowd) measure(ctx context.Context, s Server, row *Row) error {
 	row.VideoP50, row.VideoP99 = ms(&video, 0.5), ms(&video, 0.99)
 	row.AudioP50, row.AudioP99 = ms(&audio, 0.5), ms(&audio, 0.99)
 	row.BehindP50, row.BehindP99 = ms(&behind, 0.5), ms(&behind, 0.99)
-	row.SignalBytes = float64(signal) / float64(row.People)
 	return nil
 }
 

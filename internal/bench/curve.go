@@ -14,6 +14,7 @@ type Growth struct {
 	Title string `json:"title"`
 	Axis  string `json:"axis"` // what grows
 	Steps []int  `json:"steps"`
+	storm bool   // it is the joining that is looked at
 	load  func(n int) Load
 }
 
@@ -38,12 +39,17 @@ func Growths(small bool) []Growth {
 				l.Turns = true
 				return l
 			}},
+		{Name: "storm", Title: "all join one meeting at once, every other with a camera", Axis: "people", Steps: []int{25, 50, 100, 175, 250}, storm: true,
+			load: func(n int) Load { return Storm(1, n, n/2) }},
+		{Name: "storms", Title: "meetings of two that all begin at once", Axis: "meetings", Steps: []int{10, 100, 300, 1000}, storm: true,
+			load: func(n int) Load { return Storm(n, 2, 0) }},
 	}
 	if small {
 		for i := range list {
 			list[i].Steps = list[i].Steps[:2]
 		}
 		list[0].Steps, list[1].Steps = []int{2, 3}, []int{1, 2}
+		list[4].Steps, list[5].Steps = []int{2, 4}, []int{1, 2}
 		list[3].load = func(n int) Load {
 			l := audio(6, n)
 			l.Turns = true
@@ -51,6 +57,13 @@ func Growths(small bool) []Growth {
 		}
 	}
 	return list
+}
+
+// Storm is people who all join at the same moment. Some turn a camera on, which
+// nobody watches.
+func Storm(meetings, people, cameras int) Load {
+	return Load{Name: fmt.Sprintf("storm %d×%d", meetings, people), Meetings: meetings, Publishers: cameras, Viewers: people - cameras,
+		VideoRate: 150_000, Audio: true, Watch: -1, AtOnce: true}
 }
 
 // Grown is a Growth that was run.
@@ -82,6 +95,8 @@ func Grow(ctx context.Context, list []Growth, start Start, o Options) (*Curves, 
 			done.Rows = append(done.Rows, r)
 			if r.Failed != "" {
 				o.Say("%d %s: %s", n, g.Axis, r.Failed)
+			} else if g.storm {
+				o.Say("%d %s: p99 %.0f ms to join, %.1f kB of signaling each", n, g.Axis, r.JoinP99, float64(r.Signaling.Sum())/1e3/float64(r.People))
 			} else {
 				o.Say("%d %s: %.0f %% of a core, %.0f MB", n, g.Axis, 100*r.CPU, r.RSS)
 			}
@@ -103,6 +118,19 @@ func (g Grown) Plot() ([]byte, error) {
 		return c
 	}
 	one := func(of func(Row) float64) []chart.Curve { return []chart.Curve{curve("", of)} }
+	if g.storm {
+		perPerson := func(of func(SignalBytes) uint64) func(Row) float64 {
+			return func(r Row) float64 { return float64(of(r.Signaling)) / 1e3 / float64(r.People) }
+		}
+		return chart.Curves([]chart.Panel{
+			{Title: g.Title, X: g.Axis, Y: "ms to join", Curves: []chart.Curve{curve("p50", func(r Row) float64 { return r.JoinP50 }), curve("p99", func(r Row) float64 { return r.JoinP99 })}},
+			{Title: "CPU", X: g.Axis, Y: "ms a join", Curves: one(func(r Row) float64 { return r.JoinCPU })},
+			{Title: "signaling to each person", X: g.Axis, Y: "kB", Curves: []chart.Curve{
+				curve("all", perPerson(SignalBytes.Sum)), curve("roster", perPerson(func(b SignalBytes) uint64 { return b.Roster })),
+				curve("index", perPerson(func(b SignalBytes) uint64 { return b.Index }))}},
+			{Title: "memory", X: g.Axis, Y: "MB resident", Curves: one(func(r Row) float64 { return r.RSS })},
+		})
+	}
 	late := func(r Row) float64 {
 		return share(r.Video.Lost()+r.Audio.Lost()+r.Audio.Late, r.Video.Expected+r.Audio.Expected)
 	}

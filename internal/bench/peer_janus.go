@@ -154,11 +154,11 @@ func (m *janusMember) Clients() []*client.Client { return m.clients }
 func (m *janusMember) Beat() {}
 
 // SignalBytes implements Member.
-func (m *janusMember) SignalBytes() (n uint64) {
+func (m *janusMember) SignalBytes() (b SignalBytes) {
 	for _, h := range m.handles {
-		n += h.Bytes()
+		b.Other += h.Bytes()
 	}
-	return n
+	return b
 }
 
 // Leave implements Member.

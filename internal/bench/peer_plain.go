@@ -147,7 +147,7 @@ func (m *plainMember) Clients() []*client.Client { return []*client.Client{m.cli
 func (m *plainMember) Beat() {}
 
 // SignalBytes implements Member.
-func (m *plainMember) SignalBytes() uint64 { return m.bytes }
+func (m *plainMember) SignalBytes() SignalBytes { return SignalBytes{Other: m.bytes} }
 
 // Leave implements Member.
 func (m *plainMember) Leave() { m.once.Do(m.client.Close) }

@@ -55,7 +55,7 @@ type Member interface {
 	// Beat says now and then that the person is alive.
 	Beat()
 	// SignalBytes is how much signaling the person was sent.
-	SignalBytes() uint64
+	SignalBytes() SignalBytes
 	Leave()
 }
 
@@ -134,24 +134,44 @@ func (s *belfry) Close() {
 }
 
 type belfryRoom struct {
-	url    string
-	tokens []string
+	seats []seat
 }
+
+// seat is where one person joins.
+type seat struct{ url, token string }
+
+// fullMeeting is how many attendees a meeting has at most. More people hear and
+// see it from its replicas.
+const fullMeeting = 250
 
 // Open implements Server.
 func (s *belfry) Open(ctx context.Context, l Load) (Room, error) {
-	people := l.people()
-	out, err := s.client.CreateMeeting(ctx, &meetings.CreateMeetingInput{
+	r := &belfryRoom{}
+	var primary *string
+	for left := l.people(); left > 0; left -= fullMeeting {
+		id, err := s.meeting(ctx, r, primary, min(left, fullMeeting))
+		if err != nil {
+			return nil, err
+		}
+		if primary == nil {
+			primary = id
+		}
+	}
+	return r, nil
+}
+
+// meeting makes a meeting, or a replica of a primary, with seats for so many.
+func (s *belfry) meeting(ctx context.Context, r *belfryRoom, primary *string, people int) (*string, error) {
+	out, err := s.client.CreateMeeting(ctx, &meetings.CreateMeetingInput{PrimaryMeetingId: primary,
 		ClientRequestToken: aws.String(rand.Text()), ExternalMeetingId: aws.String("bench"), MediaRegion: aws.String("us-east-1"),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("create a meeting: %w", err)
 	}
-	r := &belfryRoom{url: *out.Meeting.MediaPlacement.SignalingUrl}
-	for len(r.tokens) < people {
+	for done := 0; done < people; done += 100 {
 		in := &meetings.BatchCreateAttendeeInput{MeetingId: out.Meeting.MeetingId}
-		for i := range min(100, people-len(r.tokens)) {
-			in.Attendees = append(in.Attendees, types.CreateAttendeeRequestItem{ExternalUserId: aws.String("person-" + strconv.Itoa(len(r.tokens)+i))})
+		for range min(100, people-done) {
+			in.Attendees = append(in.Attendees, types.CreateAttendeeRequestItem{ExternalUserId: aws.String("person-" + strconv.Itoa(len(r.seats)+len(in.Attendees)))})
 		}
 		made, err := s.client.BatchCreateAttendee(ctx, in)
 		if err != nil {
@@ -161,18 +181,18 @@ func (s *belfry) Open(ctx context.Context, l Load) (Room, error) {
 			return nil, fmt.Errorf("create attendees: %s", aws.ToString(made.Errors[0].ErrorMessage))
 		}
 		for _, a := range made.Attendees {
-			r.tokens = append(r.tokens, *a.JoinToken)
+			r.seats = append(r.seats, seat{*out.Meeting.MediaPlacement.SignalingUrl, *a.JoinToken})
 		}
 	}
-	return r, nil
+	return out.Meeting.MeetingId, nil
 }
 
 // Join implements Room.
 func (r *belfryRoom) Join(ctx context.Context, n int, cfg client.Config) (Member, error) {
-	if n >= len(r.tokens) {
+	if n >= len(r.seats) {
 		return nil, errors.New("more people than the meeting was made for")
 	}
-	l, err := dial(ctx, r.url, r.tokens[n])
+	l, err := dial(ctx, r.seats[n].url, r.seats[n].token)
 	if err != nil {
 		return nil, err
 	}
@@ -235,7 +255,11 @@ func (m *belfryMember) Beat() {
 }
 
 // SignalBytes implements Member.
-func (m *belfryMember) SignalBytes() uint64 { return m.line.bytes.Load() }
+func (m *belfryMember) SignalBytes() SignalBytes {
+	m.line.mu.Lock()
+	defer m.line.mu.Unlock()
+	return m.line.bytes
+}
 
 // Leave implements Member.
 func (m *belfryMember) Leave() {

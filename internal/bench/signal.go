@@ -7,7 +7,6 @@ import (
 	"math/rand/v2"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/coder/websocket"
@@ -22,7 +21,7 @@ type frame = signalpb.SdkSignalFrame
 type line struct {
 	conn  *websocket.Conn
 	done  chan struct{}
-	bytes atomic.Uint64 // received
+	bytes SignalBytes // received
 
 	mu      sync.Mutex
 	unread  []*frame
@@ -30,6 +29,38 @@ type line struct {
 	roster  int                     // attendees, as told
 	changed chan struct{}
 	err     error
+}
+
+// SignalBytes is how much signaling somebody was sent, in bytes.
+type SignalBytes struct {
+	Roster uint64 `json:"roster"` // who is there
+	Index  uint64 `json:"index"`  // whose video runs
+	Levels uint64 `json:"levels"` // who talks how loud
+	Other  uint64 `json:"other"`  // mostly what is negotiated
+}
+
+// Sum is all of it.
+func (b SignalBytes) Sum() uint64 { return b.Roster + b.Index + b.Levels + b.Other }
+
+func (b *SignalBytes) add(t signalpb.SdkSignalFrame_Type, n int) {
+	switch t {
+	case signalpb.SdkSignalFrame_AUDIO_STREAM_ID_INFO:
+		b.Roster += uint64(n)
+	case signalpb.SdkSignalFrame_INDEX:
+		b.Index += uint64(n)
+	case signalpb.SdkSignalFrame_AUDIO_METADATA:
+		b.Levels += uint64(n)
+	default:
+		b.Other += uint64(n)
+	}
+}
+
+// Add adds what another was sent.
+func (b *SignalBytes) Add(o SignalBytes) {
+	b.Roster += o.Roster
+	b.Index += o.Index
+	b.Levels += o.Levels
+	b.Other += o.Other
 }
 
 // dial opens the socket and joins.
@@ -134,12 +165,12 @@ func (l *line) read() {
 				err = proto.Unmarshal(data[1:], f)
 			}
 		}
-		l.bytes.Add(uint64(len(data)))
 		if p := f.GetPingPong(); p.GetType() == signalpb.SdkPingPongFrame_PING && p != nil {
 			_ = l.send(&frame{Type: signalpb.SdkSignalFrame_PING_PONG.Enum(),
 				PingPong: &signalpb.SdkPingPongFrame{Type: signalpb.SdkPingPongFrame_PONG.Enum(), PingId: p.PingId}})
 		}
 		l.mu.Lock()
+		l.bytes.add(f.GetType(), len(data))
 		l.take(f, err)
 		close(l.changed)
 		l.changed = make(chan struct{})

@@ -144,18 +144,33 @@ func (c *Curves) Markdown(images string) string {
 	fmt.Fprintf(&b, "%s.\n", c.Machine.describe(c.Begun.Format("2006-01-02")))
 	for _, g := range c.Grown {
 		fmt.Fprintf(&b, "\n### %s\n\n![%s](%s/%s)\n\n", title(g.Title), g.Title, images, g.file())
-		fmt.Fprintf(&b, "| %s | %% of a core | MB | µs a packet | video p50 / p99 ms | sound behind p50 / p99 ms | lost or late %% | generator %% of a core |\n|---|---|---|---|---|---|---|---|\n", g.Axis)
+		head, row := "% of a core | MB | µs a packet | video p50 / p99 ms | sound behind p50 / p99 ms | lost or late % | generator % of a core", loadRow
+		if g.storm {
+			head, row = "joining p50 / p99 ms | ms of CPU a join | kB of signaling each | of it roster | index | MB", stormRow
+		}
+		columns := strings.Count(head, "|") + 1
+		fmt.Fprintf(&b, "| %s | %s |\n|%s\n", g.Axis, head, strings.Repeat("---|", columns+1))
 		for i, r := range g.Rows {
+			cells := row(r)
 			if r.Failed != "" {
-				fmt.Fprintf(&b, "| %d | %s |||||||\n", g.Steps[i], strings.ReplaceAll(strings.Join(strings.Fields(fmt.Sprintf("%.200s", r.Failed)), " "), "|", "/"))
-				continue
+				cells = strings.ReplaceAll(strings.Join(strings.Fields(fmt.Sprintf("%.200s", r.Failed)), " "), "|", "/") + strings.Repeat(" |", columns-1)
 			}
-			fmt.Fprintf(&b, "| %d | %s | %.0f | %s | %s / %s | %s / %s | %s | %.0f |\n", g.Steps[i], number(100*r.CPU), r.RSS, number(r.PerPacket),
-				number(r.VideoP50), number(r.VideoP99), number(r.BehindP50), number(r.BehindP99),
-				number(share(r.Video.Lost()+r.Audio.Lost()+r.Audio.Late, r.Video.Expected+r.Audio.Expected)), 100*r.OwnCPU)
+			fmt.Fprintf(&b, "| %d | %s |\n", g.Steps[i], cells)
 		}
 	}
 	return b.String()
+}
+
+func loadRow(r Row) string {
+	return fmt.Sprintf("%s | %.0f | %s | %s / %s | %s / %s | %s | %.0f", number(100*r.CPU), r.RSS, number(r.PerPacket),
+		number(r.VideoP50), number(r.VideoP99), number(r.BehindP50), number(r.BehindP99),
+		number(share(r.Video.Lost()+r.Audio.Lost()+r.Audio.Late, r.Video.Expected+r.Audio.Expected)), 100*r.OwnCPU)
+}
+
+func stormRow(r Row) string {
+	each := func(n uint64) string { return number(float64(n) / 1e3 / float64(r.People)) }
+	return fmt.Sprintf("%.0f / %.0f | %s | %s | %s | %s | %.0f", r.JoinP50, r.JoinP99, number(r.JoinCPU),
+		each(r.Signaling.Sum()), each(r.Signaling.Roster), each(r.Signaling.Index), r.RSS)
 }
 
 func title(s string) string { return strings.ToUpper(s[:1]) + s[1:] }
