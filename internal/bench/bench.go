@@ -88,6 +88,8 @@ type Row struct {
 	JoinCPU   float64     `json:"join_cpu_ms"`  // CPU for each join
 	Signaling SignalBytes `json:"signal_bytes"` // sent to all people together
 
+	Counters *Counters `json:"counters,omitempty"` // of the window, by our server's own metrics
+
 	Failed string `json:"failed,omitempty"` // why there are no figures
 }
 
@@ -400,6 +402,15 @@ func (c *crowd) measure(ctx context.Context, s Server, row *Row) error {
 	if err != nil {
 		own0 = process.Usage{}
 	}
+	counting, _ := s.(interface {
+		Counters(context.Context) (Counters, error)
+	})
+	var counted Counters
+	if counting != nil {
+		if counted, err = counting.Counters(ctx); err != nil {
+			return err
+		}
+	}
 	was, err := usage(s)
 	if err != nil {
 		return err
@@ -427,6 +438,14 @@ func (c *crowd) measure(ctx context.Context, s Server, row *Row) error {
 	own1, _ := process.ReadUsage(selfPID)
 	user1, system1 := process.Ticks(s.PID())
 	lag := c.pace.Lag()
+	if counting != nil {
+		after, err := counting.Counters(ctx)
+		if err != nil {
+			return err
+		}
+		after = after.since(counted)
+		row.Counters = &after
+	}
 	if err := sleep(ctx, time.Second); err != nil { // what is on its way arrives
 		return err
 	}

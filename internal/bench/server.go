@@ -67,6 +67,7 @@ type Endpoint struct {
 
 // belfry is a Server that speaks the API and the signaling protocol.
 type belfry struct {
+	url     string
 	pid     int
 	process *process.Process
 	dir     string
@@ -93,7 +94,7 @@ func StartBelfry(ctx context.Context, program string, cpu int) (Server, error) {
 		_ = os.RemoveAll(dir)
 		return nil, err
 	}
-	s := &belfry{pid: p.PID(), process: p, dir: dir}
+	s := &belfry{url: "http://" + addr, pid: p.PID(), process: p, dir: dir}
 	s.client = apiClient(Endpoint{URL: "http://" + addr, KeyID: "AKIDBENCH", Secret: secret})
 	if err := p.Ready(ctx, "http://"+addr+"/healthz"); err != nil {
 		s.Close()
@@ -103,7 +104,7 @@ func StartBelfry(ctx context.Context, program string, cpu int) (Server, error) {
 }
 
 // UseBelfry uses one that runs.
-func UseBelfry(e Endpoint) Server { return &belfry{pid: e.Process, client: apiClient(e)} }
+func UseBelfry(e Endpoint) Server { return &belfry{url: e.URL, pid: e.Process, client: apiClient(e)} }
 
 func apiClient(e Endpoint) *meetings.Client {
 	return meetings.New(meetings.Options{
