@@ -169,6 +169,7 @@ type lab struct {
 	talker, listener *seat
 	log              *os.File
 	sound            string
+	metrics          [][]string
 }
 
 // seat is a person's namespace and browser.

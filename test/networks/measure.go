@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -126,6 +127,12 @@ func (l *lab) run(ctx context.Context, r row, name string) (res result, err erro
 	if err := sleepUntil(ctx, time.Now().Add(3*time.Second)); err != nil { // the talker's own rate has grown
 		return res, err
 	}
+	if l.raw != "" {
+		watching, stop := context.WithCancel(ctx)
+		done := make(chan struct{})
+		go func() { l.watch(watching, name); close(done) }()
+		defer func() { stop(); <-done }()
+	}
 	asked := now()
 	if err := call(1, "join", room.join[1], &res.Joined); err != nil {
 		return res, err
@@ -189,6 +196,19 @@ func (l *lab) run(ctx context.Context, r row, name string) (res result, err erro
 // moments of a run, in ms.
 type moments struct{ asked, from, until, capAt, freeAt, brokeAt, muted, low, high float64 }
 
+// watch keeps what the server says of its estimates each second, until ctx ends.
+func (l *lab) watch(ctx context.Context, name string) {
+	l.metrics = nil
+	for ctx.Err() == nil {
+		lines := []string{fmt.Sprintf("%.0f", now())}
+		if s, ok := l.servers[name].(*belfry); ok {
+			lines = append(lines, s.metrics(ctx, "bandwidth", "downlink", "fit", "pause", "key_frame")...)
+		}
+		l.metrics = append(l.metrics, lines)
+		_ = sleepUntil(ctx, time.Now().Add(time.Second))
+	}
+}
+
 // goals has the talker mute, and the listener want the low layer and then the high one.
 func (l *lab) goals(ctx context.Context, call func(int, string, any, any) error) (muted, low, high float64, err error) {
 	for _, s := range []struct {
@@ -226,7 +246,7 @@ func (s *seat) move(to link.Addresses) error {
 func (l *lab) judge(res *result, r row, said, heard noted, m moments) error {
 	if l.raw != "" {
 		file := filepath.Join(l.raw, strings.ReplaceAll(r.Name+"-"+res.Server+".json", " ", "-"))
-		data, err := json.Marshal(map[string]any{"said": said, "heard": heard, "moments": fmt.Sprintf("%+v", m)})
+		data, err := json.Marshal(map[string]any{"said": said, "heard": heard, "metrics": slices.Clone(l.metrics), "moments": fmt.Sprintf("%+v", m)})
 		if err != nil {
 			return err
 		}

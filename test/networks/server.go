@@ -3,6 +3,7 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/rand"
@@ -13,7 +14,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -107,6 +110,26 @@ func startBelfry(ctx context.Context, l *lab) (server, error) {
 func (s *belfry) version() string {
 	out, _ := exec.Command(s.cmd.Path, "version").Output()
 	return string(bytes.TrimSpace(out))
+}
+
+// metrics are the lines of these words.
+func (s *belfry) metrics(ctx context.Context, words ...string) (lines []string) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+serverIP+":7100/metrics", nil)
+	if err != nil {
+		return nil
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return nil
+	}
+	defer response.Body.Close()
+	all := bufio.NewScanner(response.Body)
+	for all.Scan() {
+		if line, ok := strings.CutPrefix(all.Text(), "belfry_media_"); ok && slices.ContainsFunc(words, func(w string) bool { return strings.Contains(line, w) }) {
+			lines = append(lines, line)
+		}
+	}
+	return lines
 }
 
 func (s *belfry) open(ctx context.Context, more bool) (room, error) {

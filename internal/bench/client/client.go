@@ -33,6 +33,9 @@ type Config struct {
 	Window    *check.Window                     // of its own video
 	Windows   func(sender uint32) *check.Window // of the others' video, by what their stamps say
 	Sender    uint32                            // what its own stamps say
+
+	// Via tells where to send instead of to the server, such as a link before it; may be nil.
+	Via func(server netip.AddrPort) (netip.AddrPort, error)
 }
 
 // Client is one participant's media.
@@ -103,6 +106,11 @@ func (c *Client) Connect(ctx context.Context, answer string) error {
 	r, err := readRemote(answer)
 	if err != nil {
 		return err
+	}
+	if c.cfg.Via != nil {
+		if r.addr, err = c.cfg.Via(r.addr); err != nil {
+			return err
+		}
 	}
 	r.controls = c.answers && !r.lite // who offers does, unless it is lite (RFC 8445 6.1.1)
 	if err := c.connect(ctx, r); err != nil {
