@@ -63,6 +63,16 @@ var mediaFigures = []mediaFigure{
 	{"send_failed_total", "Datagrams that the kernel refused or had no room for.", false, func(s *media.Stats) float64 {
 		return float64(s.Port.SendErrors.Load() + s.Port.SendDrops.Load())
 	}},
+	{"tcp_connections", "Connections for media over TCP that are open.", true, func(s *media.Stats) float64 { return float64(s.Transport.StreamsOpen.Load()) }},
+	{"tcp_accepted_total", "Connections for media over TCP.", false, func(s *media.Stats) float64 { return float64(s.Transport.StreamsAccepted.Load()) }},
+	{"tcp_refused_total", "Of them those that ended because they proved nothing in time, were too many before that, or brought what is no frame.", false, func(s *media.Stats) float64 {
+		t := s.Transport
+		return float64(t.StreamsCrowded.Load() + t.StreamsMute.Load() + t.StreamsMalformed.Load())
+	}},
+	{"tcp_slow_total", "Of them those that ended because the client did not read.", false, func(s *media.Stats) float64 { return float64(s.Transport.StreamsSlow.Load()) }},
+	{"tcp_packets_in_total", "Packets received over TCP.", false, func(s *media.Stats) float64 { return float64(s.Transport.StreamPacketsIn.Load()) }},
+	{"tcp_packets_out_total", "Packets sent over TCP.", false, func(s *media.Stats) float64 { return float64(s.Transport.StreamPacketsOut.Load()) }},
+	{"tcp_dropped_total", "Packets that were not sent over TCP because the client did not keep up.", false, func(s *media.Stats) float64 { return float64(s.Transport.StreamDropped.Load()) }},
 	{"audio_passed_total", "Audio packets sent that were a lone talker's own.", false, func(s *media.Stats) float64 { return float64(s.Audio.Passed) }},
 	{"audio_mixed_total", "Audio packets sent that were a mix.", false, func(s *media.Stats) float64 { return float64(s.Audio.Mixed) }},
 	{"audio_silent_total", "Audio packets sent that were silence.", false, func(s *media.Stats) float64 { return float64(s.Audio.Silent) }},

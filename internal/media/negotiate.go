@@ -78,7 +78,7 @@ func (p *Peer) negotiate(offer *sdp.Offer, o meeting.Offer, now int64) (meeting.
 	answer := sdp.Answer{
 		SessionID: p.session, Version: p.version,
 		Transport:  sdp.Transport{Ufrag: local.Ufrag, Password: local.Pwd, Fingerprint: fingerprint(local.Fingerprint), Setup: local.Setup},
-		Candidates: local.Candidates,
+		Candidates: candidates(local.Candidates),
 		ExtMixed:   offer.ExtMixed,
 	}
 	n := negotiation{peer: p, offer: o, now: now}
@@ -416,4 +416,12 @@ func extensions(list []sdp.Extension) sfu.Extensions {
 
 func cutContent(attendeeID string) (base string, content bool) {
 	return strings.CutSuffix(attendeeID, meeting.ContentSuffix)
+}
+
+func candidates(list []transport.Candidate) []sdp.Candidate {
+	out := make([]sdp.Candidate, len(list))
+	for i, c := range list {
+		out[i] = sdp.Candidate(c)
+	}
+	return out
 }

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"net"
 	"net/netip"
 	"runtime/debug"
 	"sync"
@@ -27,8 +28,16 @@ import (
 type Config struct {
 	// Listen is the UDP address, "host:port"; port 0 is any free one.
 	Listen string
-	// Advertise are the addresses that clients are told; empty: those of Listen.
-	Advertise []netip.AddrPort
+	// ListenTCP is the address for clients that no UDP gets to, SharedTCP that of a
+	// listener of somebody else who calls TakeTCP; neither: none. Port 0 is that
+	// of UDP, or any free one.
+	ListenTCP string
+	SharedTCP netip.AddrPort
+	// Advertise and AdvertiseTCP are the addresses that clients are told; both empty:
+	// those that are listened on. Port 0 is the one listened on.
+	Advertise, AdvertiseTCP []netip.AddrPort
+	// TCPOnly keeps UDP from clients.
+	TCPOnly bool
 	// Codec decodes and encodes; nil: the one of the build.
 	Codec opus.Codec
 	// IdleTimeout is for how long nothing may come before a connection counts as
@@ -72,7 +81,9 @@ func NewServer(cfg Config) (*Server, error) {
 		cfg.Logger.Warn("this build has no Opus codec: of several people who talk at once only one is heard", "codec", cfg.Codec.Version())
 	}
 	mux, err := transport.NewMux(transport.Config{
-		Listen: cfg.Listen, Advertise: cfg.Advertise, IdleTimeout: cfg.IdleTimeout, Log: cfg.Logger,
+		Listen: cfg.Listen, ListenTCP: cfg.ListenTCP, SharedTCP: cfg.SharedTCP,
+		Advertise: cfg.Advertise, AdvertiseTCP: cfg.AdvertiseTCP, TCPOnly: cfg.TCPOnly,
+		IdleTimeout: cfg.IdleTimeout, Log: cfg.Logger,
 	})
 	if err != nil {
 		return nil, err
@@ -83,11 +94,22 @@ func NewServer(cfg Config) (*Server, error) {
 	return s, nil
 }
 
-// Addr is the address that media is received on.
+// Addr is the address that media is received on, by UDP.
 func (s *Server) Addr() netip.AddrPort { return s.mux.Addr() }
 
-// Advertised are the addresses that clients are told.
-func (s *Server) Advertised() []netip.AddrPort { return s.mux.Candidates() }
+// AddrTCP is the same by TCP; the zero AddrPort when there is none.
+func (s *Server) AddrTCP() netip.AddrPort { return s.mux.AddrTCP() }
+
+// Advertised are the addresses of the UDP port as clients and relays know it.
+func (s *Server) Advertised() []netip.AddrPort { return s.mux.Advertised() }
+
+// TakeTCP takes over a connection that a client made to SharedTCP. head is what
+// was read of it to find out, see IsMedia.
+func (s *Server) TakeTCP(conn net.Conn, head []byte) { s.mux.Stream(conn, head) }
+
+// IsMedia tells by the first byte of a TCP connection that it is for media, and
+// neither HTTP nor TLS: it is the upper one of the length of a STUN message.
+func IsMedia(first byte) bool { return transport.IsStream(first) }
 
 // OpenConference implements meeting.Conferences.
 func (s *Server) OpenConference(spec meeting.ConferenceSpec, events meeting.ConferenceEvents) (meeting.Conference, error) {

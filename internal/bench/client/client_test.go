@@ -103,7 +103,7 @@ func connect(t *testing.T, m *transport.Mux, c *Client, h transport.Handler, s S
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	if err := c.Connect(ctx, fmt.Sprintf("v=0\r\na=ice-ufrag:%s\r\na=ice-pwd:%s\r\na=fingerprint:%s\r\na=setup:%s\r\na=candidate:1 1 udp 1 %s %d typ host\r\n",
-		l.Ufrag, l.Pwd, l.Fingerprint, l.Setup, l.Candidates[0].Addr(), l.Candidates[0].Port())); err != nil {
+		l.Ufrag, l.Pwd, l.Fingerprint, l.Setup, l.Candidates[0].Addr.Addr(), l.Candidates[0].Addr.Port())); err != nil {
 		t.Fatal(err)
 	}
 	return conn

@@ -1,7 +1,6 @@
 package sdp
 
 import (
-	"net/netip"
 	"strconv"
 	"strings"
 )
@@ -59,10 +58,10 @@ func (w *writer) rejected(s *AnswerSection) {
 	w.line("a=inactive")
 }
 
-func (w *writer) section(a *Answer, s *AnswerSection, candidates []netip.AddrPort) {
+func (w *writer) section(a *Answer, s *AnswerSection, candidates []Candidate) {
 	port, family, host := "9", "IP4", "0.0.0.0"
-	if len(candidates) > 0 {
-		c := candidates[0]
+	if len(candidates) > 0 && !candidates[0].TCP { // that of the section is UDP's (RFC 8839 4.2.1.2)
+		c := candidates[0].Addr
 		port, host = strconv.Itoa(int(c.Port())), c.Addr().Unmap().String()
 		if c.Addr().Unmap().Is6() {
 			family = "IP6"
@@ -76,10 +75,14 @@ func (w *writer) section(a *Answer, s *AnswerSection, candidates []netip.AddrPor
 	w.line("c=IN ", family, " ", host)
 	for i, c := range candidates {
 		// RFC 8445 5.1.2.1: type preference 126 of a host candidate, then the
-		// order given, then component 1.
-		priority := 126<<24 | (65535-i)<<8 | 255
-		w.line("a=candidate:", strconv.Itoa(i+1), " 1 udp ", strconv.Itoa(priority), " ",
-			c.Addr().Unmap().String(), " ", strconv.Itoa(int(c.Port())), " typ host generation 0")
+		// order given, then component 1. Of TCP (RFC 6544 4.2): 90, so that it is for
+		// those alone whom UDP does not reach, then 4 for passive, then the order.
+		protocol, passive, priority := "udp", "", 126<<24|(65535-i)<<8|255
+		if c.TCP {
+			protocol, passive, priority = "tcp", " tcptype passive", 90<<24|(4<<13|max(8191-i, 0))<<8|255
+		}
+		w.line("a=candidate:", strconv.Itoa(i+1), " 1 ", protocol, " ", strconv.Itoa(priority), " ",
+			c.Addr.Addr().Unmap().String(), " ", strconv.Itoa(int(c.Addr.Port())), " typ host", passive, " generation 0")
 	}
 	if len(candidates) > 0 {
 		w.line("a=end-of-candidates")

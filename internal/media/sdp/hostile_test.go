@@ -224,7 +224,10 @@ func TestAnswersReadBack(t *testing.T) {
 				Ufrag: "user", Password: strings.Repeat("p", 22), Setup: "passive",
 				Fingerprint: Fingerprint{"sha-256", strings.Repeat("FF:", 31) + "FF"},
 			},
-			Candidates: []netip.AddrPort{netip.AddrPortFrom(netip.AddrFrom4([4]byte{203, 0, 113, 1}), rapid.Uint16Range(1, 65535).Draw(t, "port"))},
+			Candidates: []Candidate{{
+				Addr: netip.AddrPortFrom(netip.AddrFrom4([4]byte{203, 0, 113, 1}), rapid.Uint16Range(1, 65535).Draw(t, "port")),
+				TCP:  rapid.Bool().Draw(t, "tcp"),
+			}},
 		}
 		var bundle []string
 		for i := range rapid.IntRange(1, 12).Draw(t, "sections") {

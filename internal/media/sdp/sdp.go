@@ -180,15 +180,21 @@ func (p *Payload) Parameter(name string) (value string, ok bool) {
 	return "", false
 }
 
+// Candidate is an address of the server's media; TCP is passive (RFC 6544).
+type Candidate struct {
+	Addr netip.AddrPort
+	TCP  bool
+}
+
 // Answer is the server's answer. It has one section for each of the offer, in
 // the same order.
 type Answer struct {
 	SessionID, Version uint64 // of the o= line; the version grows with each answer
 	Transport          Transport
-	// Candidates are the addresses of the one media port. They are written as
+	// Candidates are the addresses of the media, best first. They are written as
 	// host candidates of component 1 into the first section that is accepted:
 	// clients delete other types, and bundled ICE looks only there.
-	Candidates []netip.AddrPort
+	Candidates []Candidate
 	ExtMixed   bool
 	Sections   []AnswerSection
 }

@@ -55,8 +55,8 @@ func reply(o *Offer) *Answer {
 			Fingerprint: Fingerprint{Hash: "sha-256", Value: strings.TrimSuffix(strings.Repeat("0A:", 32), ":")},
 			Setup:       "passive",
 		},
-		Candidates: []netip.AddrPort{
-			netip.MustParseAddrPort("203.0.113.10:3478"), netip.MustParseAddrPort("[2001:db8::10]:3478"),
+		Candidates: []Candidate{
+			{Addr: netip.MustParseAddrPort("203.0.113.10:3478")}, {Addr: netip.MustParseAddrPort("[2001:db8::10]:3478")},
 		},
 	}
 	next := uint32(1001)

@@ -1,17 +1,20 @@
 package transport
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/binary"
 	"errors"
 	"io"
 	"net"
 	"net/netip"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -148,7 +151,7 @@ type client struct {
 
 	asked map[[stun.TransactionIDSize]byte]bool // checks that were sent, maybe several times
 
-	socket  atomic.Pointer[net.UDPConn]
+	socket  atomic.Pointer[net.Conn] // UDP, or TCP with frames
 	readers sync.WaitGroup
 	stun    chan *stun.Message
 	media   chan []byte
@@ -211,7 +214,7 @@ func newStranger(t testing.TB, m *Mux, c *Conn) *client {
 // close goes without a word: no close_notify is sent.
 func (cl *client) close() {
 	cl.pipe.Close()
-	cl.socket.Load().Close()
+	(*cl.socket.Load()).Close()
 	if cl.dtls != nil {
 		cl.dtls.Close()
 	}
@@ -221,22 +224,51 @@ func (cl *client) close() {
 // move changes to another port.
 func (cl *client) move() {
 	cl.t.Helper()
-	s, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	s, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(cl.server))
 	if err != nil {
 		cl.t.Fatal(err)
 	}
 	_ = s.SetReadBuffer(1 << 20)
-	if old := cl.socket.Swap(s); old != nil {
-		old.Close()
+	cl.use(s, func(buf []byte) ([]byte, error) {
+		n, err := s.Read(buf)
+		return buf[:n], err
+	})
+}
+
+// moveToTCP changes to a stream.
+func (cl *client) moveToTCP(to netip.AddrPort) {
+	cl.t.Helper()
+	s, err := net.DialTCP("tcp", nil, net.TCPAddrFromAddrPort(to))
+	if err != nil {
+		cl.t.Fatal(err)
+	}
+	_ = s.SetLinger(0)
+	r := bufio.NewReader(s)
+	cl.use(s, func(buf []byte) ([]byte, error) {
+		var size [2]byte
+		if _, err := io.ReadFull(r, size[:]); err != nil {
+			return nil, err
+		}
+		_, err := io.ReadFull(r, buf[:binary.BigEndian.Uint16(size[:])])
+		return buf[:binary.BigEndian.Uint16(size[:])], err
+	})
+}
+
+func (cl *client) use(s net.Conn, read func([]byte) ([]byte, error)) {
+	if old := cl.socket.Swap(&s); old != nil {
+		(*old).Close()
 	}
 	cl.readers.Go(func() {
-		buf := make([]byte, 4096)
+		buf := make([]byte, 1<<16)
 		for {
-			n, err := s.Read(buf)
+			got, err := read(buf)
+			if errors.Is(err, syscall.ECONNREFUSED) {
+				continue // an old datagram's
+			}
 			if err != nil {
 				return
 			}
-			b := bytes.Clone(buf[:n])
+			b := bytes.Clone(got)
 			switch {
 			case stun.IsMessage(b):
 				m := &stun.Message{Raw: b}
@@ -261,11 +293,18 @@ func (cl *client) move() {
 }
 
 func (cl *client) addr() netip.AddrPort {
-	return cl.socket.Load().LocalAddr().(*net.UDPAddr).AddrPort()
+	if a, ok := (*cl.socket.Load()).LocalAddr().(*net.TCPAddr); ok {
+		return a.AddrPort()
+	}
+	return (*cl.socket.Load()).LocalAddr().(*net.UDPAddr).AddrPort()
 }
 
 func (cl *client) write(b []byte) {
-	_, _ = cl.socket.Load().WriteToUDPAddrPort(b, cl.server)
+	s := *cl.socket.Load()
+	if _, ok := s.(*net.TCPConn); ok {
+		b = appendFrame(nil, b)
+	}
+	_, _ = s.Write(b)
 }
 
 var (

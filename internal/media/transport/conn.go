@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"hash"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -30,8 +31,7 @@ type Conn struct {
 	cancel context.CancelCauseFunc
 	done   chan struct{} // the goroutine has ended
 
-	// path is where packets go to; nil until a check came. A way over TCP would
-	// be another kind of path.
+	// path is where packets go to; nil until a check came.
 	path     atomic.Pointer[path]
 	selected chan struct{} // closed with the first path
 	received atomic.Int64  // when the last authentic packet came, by Now
@@ -46,20 +46,47 @@ type Conn struct {
 	remoteSet chan struct{} // closed with the first SetRemote
 	in        *srtp.Context
 
-	paths []netip.AddrPort // under Mux.mu: addresses that passed a check, oldest first
+	// Under Mux.mu: where checks that were right came from, oldest first.
+	paths   []*held
+	streams []*stream
+}
+
+// origin is where a packet comes from or goes to: a UDP address, or a stream.
+type origin struct {
+	addr   netip.AddrPort
+	stream *stream
+}
+
+// held is a UDP address that a Conn has proved.
+type held struct {
+	addr    netip.AddrPort
+	checked atomic.Int64 // when the last right check came from there
 }
 
 type path struct {
-	addr  netip.AddrPort
+	origin
 	heard atomic.Int64 // when the last authentic packet came from there
 }
 
-// heard notes an authentic packet from an address.
-func (c *Conn) heard(from netip.AddrPort, now int64) {
+// heard notes an authentic packet of media from where a right check has come
+// from. A client sends media the one way that it has chosen; so the Conn follows
+// it when the way so far has fallen silent, which it does when a NAT gives the
+// client another port.
+func (c *Conn) heard(from origin, now int64) {
 	c.received.Store(now)
-	if p := c.path.Load(); p != nil && p.addr == from {
+	p := c.path.Load()
+	switch {
+	case p == nil:
+	case p.origin == from:
 		p.heard.Store(now)
+	case p.silent(now, mediaSilence):
+		c.moveTo(p, from, now)
 	}
+}
+
+// silent says that nothing has come this way for so long, or can come any more.
+func (p *path) silent(now int64, d time.Duration) bool {
+	return now-p.heard.Load() >= int64(d) || p.stream != nil && p.stream.ended.Load()
 }
 
 func newConn(m *Mux, h Handler, ufrag, pwd string) *Conn {
@@ -92,7 +119,7 @@ func (c *Conn) Local() Parameters {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	p := c.local
-	p.Candidates = append([]netip.AddrPort(nil), p.Candidates...)
+	p.Candidates = slices.Clone(p.Candidates)
 	return p
 }
 
@@ -146,13 +173,14 @@ func (c *Conn) SendRTP(out *udp.Batch, header, payload []byte) {
 		c.mux.stats.SendDropped.Add(1)
 		return
 	}
-	room := out.Reserve(c.path.Load().addr, len(header)+len(payload)+s.Overhead())
+	to := c.path.Load().origin
+	room := out.Reserve(to.addr, len(header)+len(payload)+s.Overhead())
 	n, err := s.SealRTP(room, header, payload)
 	if err != nil {
 		c.mux.stats.SendDropped.Add(1)
 		return
 	}
-	out.Commit(n)
+	to.commit(out, room, n)
 	c.mux.stats.RTPOut.Add(1)
 }
 
@@ -163,14 +191,25 @@ func (c *Conn) SendRTCP(out *udp.Batch, pkt []byte) {
 		c.mux.stats.SendDropped.Add(1)
 		return
 	}
-	room := out.Reserve(c.path.Load().addr, len(pkt)+s.OverheadRTCP())
+	to := c.path.Load().origin
+	room := out.Reserve(to.addr, len(pkt)+s.OverheadRTCP())
 	n, err := s.SealRTCP(room, pkt)
 	if err != nil {
 		c.mux.stats.SendDropped.Add(1)
 		return
 	}
-	out.Commit(n)
+	to.commit(out, room, n)
 	c.mux.stats.RTCPOut.Add(1)
+}
+
+// commit sends the first n bytes of a room that was reserved for this address:
+// a stream takes a copy, and the room is given out again.
+func (o origin) commit(out *udp.Batch, room []byte, n int) {
+	if o.stream == nil {
+		out.Commit(n)
+		return
+	}
+	o.stream.write(room[:n])
 }
 
 // EndRTP says that the stream of an SSRC is over, which frees what is kept for
@@ -192,12 +231,19 @@ func (c *Conn) LastReceived() time.Time {
 	return started.Add(time.Duration(at))
 }
 
-// RemoteAddr is where packets go to; the zero AddrPort before the first check.
+// RemoteAddr is where packets go to, by UDP or, see OverTCP, by TCP; the zero
+// AddrPort before the first check.
 func (c *Conn) RemoteAddr() netip.AddrPort {
 	if p := c.path.Load(); p != nil {
 		return p.addr
 	}
 	return netip.AddrPort{}
+}
+
+// OverTCP says whether packets go by a stream.
+func (c *Conn) OverTCP() bool {
+	p := c.path.Load()
+	return p != nil && p.stream != nil
 }
 
 // Profile is the SRTP profile agreed on; 0 before Connected.

@@ -582,9 +582,9 @@ func TestSetRemote(t *testing.T) {
 	local := c.Local()
 	want := Parameters{
 		Ufrag: local.Ufrag, Pwd: local.Pwd, Fingerprint: m.Fingerprint(), Setup: SetupPassive,
-		Candidates: []netip.AddrPort{
-			netip.AddrPortFrom(netip.MustParseAddr("203.0.113.7"), m.Addr().Port()),
-			netip.MustParseAddrPort("203.0.113.8:5000"),
+		Candidates: []Candidate{
+			{Addr: netip.AddrPortFrom(netip.MustParseAddr("203.0.113.7"), m.Addr().Port())},
+			{Addr: netip.MustParseAddrPort("203.0.113.8:5000")},
 		},
 	}
 	if diff := cmp.Diff(want, local, cmp.Comparer(func(a, b netip.AddrPort) bool { return a == b })); diff != "" {
@@ -620,7 +620,7 @@ func TestAdvertised(t *testing.T) {
 			t.Errorf("%s: nothing is advertised", listen)
 		}
 		for _, a := range list {
-			if a.Port() != m.Addr().Port() || a.Addr().IsUnspecified() || a.Addr().Zone() != "" {
+			if a.Addr.Port() != m.Addr().Port() || a.Addr.Addr().IsUnspecified() || a.Addr.Addr().Zone() != "" || a.TCP {
 				t.Errorf("%s: %v is advertised, the port is %d", listen, a, m.Addr().Port())
 			}
 		}

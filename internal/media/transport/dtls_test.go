@@ -145,7 +145,7 @@ func FuzzDatagram(f *testing.F) {
 	c.handler = h
 	from := sink(f)
 	m.byUfrag["server"], m.byAddr[from] = c, c
-	c.path.Store(&path{addr: from})
+	c.path.Store(&path{origin: origin{addr: from}})
 	go c.run()
 	l := newLoop(m, m.port.Sockets[0])
 

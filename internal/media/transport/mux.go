@@ -27,7 +27,7 @@ const (
 	errorBurst = 50
 )
 
-// maxPaths bounds the addresses of one Conn that passed a check.
+// maxPaths bounds the addresses of one Conn that passed a check, and its streams.
 const maxPaths = 8
 
 // takeoverAfter is for how long a Conn must have been silent before another one
@@ -41,7 +41,9 @@ type Mux struct {
 	port        *udp.Port
 	cert        tls.Certificate
 	fingerprint string
-	candidates  []netip.AddrPort
+	candidates  []Candidate
+	advertised  []netip.AddrPort // of UDP, whether clients are told or not
+	tcp         tcpSide
 	stats       Stats
 	errorLimit  *rate.Limiter
 
@@ -51,6 +53,7 @@ type Mux struct {
 	closed  bool
 
 	nextSocket atomic.Uint32
+	spareLoops sync.Pool // for streams
 	stop       chan struct{}
 	janitor    sync.WaitGroup
 	loops      sync.WaitGroup
@@ -84,87 +87,46 @@ func NewMux(cfg Config) (*Mux, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open media port: %w", err)
 	}
-	candidates, err := advertised(cfg.Advertise, port.Addr())
-	if err != nil {
-		port.Close()
-		return nil, fmt.Errorf("open media port: %w", err)
-	}
 	m := &Mux{
 		cfg:         cfg,
 		log:         log,
 		port:        port,
 		cert:        cert,
 		fingerprint: fingerprint,
-		candidates:  candidates,
 		errorLimit:  rate.NewLimiter(errorRate, errorBurst),
 		byUfrag:     make(map[string]*Conn),
 		byAddr:      make(map[netip.AddrPort]*Conn),
 		stop:        make(chan struct{}),
 	}
+	m.spareLoops.New = func() any { return newLoop(m, m.socket()) }
+	if err := m.openTCP(); err != nil {
+		port.Close()
+		return nil, fmt.Errorf("open media port: %w", err)
+	}
+	if err := m.advertise(); err != nil {
+		port.Close()
+		m.tcp.close()
+		return nil, fmt.Errorf("open media port: %w", err)
+	}
 	for _, s := range port.Sockets {
 		m.loops.Go(func() { newLoop(m, s).run() })
 	}
+	if m.tcp.listener != nil {
+		m.loops.Go(m.acceptStreams)
+	}
 	m.janitor.Go(m.watchIdle)
 	return m, nil
-}
-
-// advertised completes the configured candidates, or finds them.
-func advertised(configured []netip.AddrPort, bound netip.AddrPort) ([]netip.AddrPort, error) {
-	var list []netip.AddrPort
-	for _, a := range configured {
-		if !a.Addr().IsValid() || a.Addr().IsUnspecified() {
-			return nil, fmt.Errorf("advertised address %s cannot be reached", a)
-		}
-		if a.Port() == 0 {
-			a = netip.AddrPortFrom(a.Addr(), bound.Port())
-		}
-		list = append(list, netip.AddrPortFrom(a.Addr().Unmap().WithZone(""), a.Port()))
-	}
-	if len(list) > 0 {
-		return list, nil
-	}
-	if !bound.Addr().IsUnspecified() {
-		return []netip.AddrPort{bound}, nil
-	}
-	addrs, err := net.InterfaceAddrs()
-	if err != nil {
-		return nil, fmt.Errorf("list interface addresses: %w", err)
-	}
-	var v6, loopback []netip.AddrPort
-	for _, a := range addrs {
-		prefix, err := netip.ParsePrefix(a.String())
-		if err != nil {
-			continue
-		}
-		ip := prefix.Addr().Unmap()
-		at := netip.AddrPortFrom(ip, bound.Port())
-		switch {
-		case ip.Is6() && bound.Addr().Is4(), ip.IsLinkLocalUnicast():
-		case ip.IsLoopback():
-			if ip.Is4() {
-				loopback = append(loopback, at)
-			}
-		case ip.Is4():
-			list = append(list, at)
-		default:
-			v6 = append(v6, at)
-		}
-	}
-	list = append(list, v6...)
-	if len(list) == 0 {
-		list = loopback // a machine without a network talks to itself
-	}
-	if len(list) == 0 {
-		return nil, errors.New("no interface has an address to advertise")
-	}
-	return list, nil
 }
 
 // Addr is the bound address.
 func (m *Mux) Addr() netip.AddrPort { return m.port.Addr() }
 
 // Candidates are the addresses that clients are told.
-func (m *Mux) Candidates() []netip.AddrPort { return append([]netip.AddrPort(nil), m.candidates...) }
+func (m *Mux) Candidates() []Candidate { return slices.Clone(m.candidates) }
+
+// Advertised are the addresses under which the UDP port is known outside, whether
+// clients are told of them or not.
+func (m *Mux) Advertised() []netip.AddrPort { return slices.Clone(m.advertised) }
 
 // Fingerprint is that of the Mux's certificate, in the form of an a=fingerprint value.
 func (m *Mux) Fingerprint() string { return m.fingerprint }
@@ -206,19 +168,29 @@ func (m *Mux) forget(c *Conn) {
 		delete(m.byUfrag, c.local.Ufrag)
 		m.stats.ConnsOpen.Add(-1)
 	}
-	for _, a := range c.paths {
-		if m.byAddr[a] == c {
-			delete(m.byAddr, a)
+	for _, h := range c.paths {
+		if m.byAddr[h.addr] == c {
+			delete(m.byAddr, h.addr)
 		}
 	}
-	c.paths = nil
+	for _, s := range c.streams {
+		s.end()
+	}
+	c.paths, c.streams = nil, nil
 }
 
 // bind notes that a Conn's client has proved to be at an address. It fails when
 // another Conn is using it, or the Conn is over.
-func (m *Mux) bind(c *Conn, addr netip.AddrPort, now int64) bool {
+func (m *Mux) bind(c *Conn, from origin, now int64) bool {
+	if from.stream != nil {
+		return m.bindStream(c, from.stream)
+	}
+	addr := from.addr
 	m.mu.RLock()
 	holder := m.byAddr[addr]
+	if holder == c {
+		c.checkedFrom(addr, now)
+	}
 	m.mu.RUnlock()
 	if holder == c {
 		return true
@@ -235,23 +207,55 @@ func (m *Mux) bind(c *Conn, addr netip.AddrPort, now int64) bool {
 	case now-holder.received.Load() < int64(takeoverAfter):
 		return false
 	default:
-		holder.paths = slices.DeleteFunc(holder.paths, func(a netip.AddrPort) bool { return a == addr })
+		holder.paths = slices.DeleteFunc(holder.paths, func(h *held) bool { return h.addr == addr })
 	}
 	if len(c.paths) == maxPaths {
 		// Forget the oldest that is not in use.
-		for i, a := range c.paths {
-			if p := c.path.Load(); p == nil || p.addr != a {
-				if m.byAddr[a] == c {
-					delete(m.byAddr, a)
+		for i, h := range c.paths {
+			if !c.uses(origin{addr: h.addr}) {
+				if m.byAddr[h.addr] == c {
+					delete(m.byAddr, h.addr)
 				}
-				c.paths = append(c.paths[:i], c.paths[i+1:]...)
+				c.paths = slices.Delete(c.paths, i, i+1)
 				break
 			}
 		}
 	}
-	c.paths = append(c.paths, addr)
+	h := &held{addr: addr}
+	h.checked.Store(now)
+	c.paths = append(c.paths, h)
 	m.byAddr[addr] = c
 	return true
+}
+
+// checkedFrom notes a right check. The caller holds Mux.mu, for reading at least.
+func (c *Conn) checkedFrom(addr netip.AddrPort, now int64) {
+	for _, h := range c.paths {
+		if h.addr == addr {
+			h.checked.Store(now)
+		}
+	}
+}
+
+// uses says whether this is where packets go.
+func (c *Conn) uses(o origin) bool {
+	p := c.path.Load()
+	return p != nil && p.origin == o
+}
+
+// dropStale gives up the addresses that no right check came from since oldest,
+// but for the one in use: who was there consents no more (RFC 7675 5.1), and the
+// address may be another client's by now. The caller holds mu.
+func (m *Mux) dropStale(c *Conn, oldest int64) {
+	c.paths = slices.DeleteFunc(c.paths, func(h *held) bool {
+		if h.checked.Load() >= oldest || c.uses(origin{addr: h.addr}) {
+			return false
+		}
+		if m.byAddr[h.addr] == c {
+			delete(m.byAddr, h.addr)
+		}
+		return true
+	})
 }
 
 func (m *Mux) connAt(addr netip.AddrPort) *Conn {
@@ -266,7 +270,8 @@ func (m *Mux) connNamed(ufrag []byte) *Conn {
 	return m.byUfrag[string(ufrag)]
 }
 
-// watchIdle ends the Conns that nothing came from.
+// watchIdle ends the Conns that nothing came from, and has each give up the
+// addresses that it no longer is at.
 func (m *Mux) watchIdle() {
 	tick := time.NewTicker(min(max(m.cfg.IdleTimeout/8, 5*time.Millisecond), time.Second))
 	defer tick.Stop()
@@ -277,16 +282,25 @@ func (m *Mux) watchIdle() {
 		case <-tick.C:
 		}
 		oldest := Now() - int64(m.cfg.IdleTimeout)
-		var idle []*Conn
+		var idle, moved []*Conn
 		m.mu.RLock()
 		for _, c := range m.byUfrag {
 			if since := c.idleSince(); since != 0 && since < oldest {
 				idle = append(idle, c)
+			} else if slices.ContainsFunc(c.paths, func(h *held) bool { return h.checked.Load() < oldest }) {
+				moved = append(moved, c)
 			}
 		}
 		m.mu.RUnlock()
 		for _, c := range idle {
 			c.cancel(errIdle)
+		}
+		if len(moved) > 0 {
+			m.mu.Lock()
+			for _, c := range moved {
+				m.dropStale(c, oldest)
+			}
+			m.mu.Unlock()
 		}
 	}
 }
@@ -314,18 +328,21 @@ func (m *Mux) Close() error {
 	}
 	close(m.stop)
 	m.janitor.Wait()
+	m.tcp.close()
 	err := m.port.Close()
 	m.loops.Wait()
 	return err
 }
 
-// loop is one goroutine that reads a socket, with the memory it reuses.
+// loop is one goroutine that reads a socket, with the memory it reuses. The
+// goroutines of streams borrow one for each read.
 type loop struct {
 	mux    *Mux
 	socket *udp.Socket
 	inbox  *udp.Inbox
 	out    *udp.Batch
 	stun   stunMessage
+	stream *stream // that the packets come from; nil: the port
 
 	packets [udp.InboxSize]rtp.Packet
 	runs    []run
@@ -347,13 +364,13 @@ func newLoop(m *Mux, s *udp.Socket) *loop {
 	return &loop{
 		mux:    m,
 		socket: s,
-		inbox:  udp.NewInbox(),
 		out:    s.NewBatch(),
 		runs:   make([]run, udp.InboxSize),
 	}
 }
 
 func (l *loop) run() {
+	l.inbox = udp.NewInbox()
 	failures := 0
 	for {
 		n, err := l.socket.Read(l.inbox)
@@ -387,7 +404,7 @@ func (l *loop) handle(packets []udp.Packet, now int64) {
 		}
 		switch b := p.Data[0]; { // RFC 7983 7
 		case b <= 3:
-			l.check(p.Data, p.Addr, now)
+			l.check(p.Data, l.origin(p), now)
 			l.lastConn = nil // the address may be somebody else's now
 		case b >= 20 && b <= 63:
 			if c := l.connAt(p.Addr); c == nil {
@@ -434,7 +451,7 @@ func (l *loop) media(p *udp.Packet, pkt *rtp.Packet, now int64) {
 		if plain == nil {
 			return
 		}
-		c.heard(p.Addr, now)
+		c.heard(l.origin(p), now)
 		st.RTCPIn.Add(1)
 		r := l.runOf(c)
 		r.rtcp = append(r.rtcp, plain)
@@ -448,7 +465,7 @@ func (l *loop) media(p *udp.Packet, pkt *rtp.Packet, now int64) {
 	if plain == nil {
 		return
 	}
-	c.heard(p.Addr, now)
+	c.heard(l.origin(p), now)
 	st.RTPIn.Add(1)
 	if err := pkt.Parse(plain); err != nil { // the padding can be wrong still
 		st.DroppedMalformed.Add(1)
@@ -459,7 +476,12 @@ func (l *loop) media(p *udp.Packet, pkt *rtp.Packet, now int64) {
 	r.rtp = append(r.rtp, pkt)
 }
 
+func (l *loop) origin(p *udp.Packet) origin { return origin{addr: p.Addr, stream: l.stream} }
+
 func (l *loop) connAt(addr netip.AddrPort) *Conn {
+	if l.stream != nil {
+		return l.stream.owner.Load()
+	}
 	if l.lastConn == nil || l.lastAddr != addr {
 		l.lastAddr, l.lastConn = addr, l.mux.connAt(addr)
 	}

@@ -68,7 +68,11 @@ func (c *Conn) pushDTLS(b []byte, now int64) {
 
 // writeDTLS sends a datagram of the handshake or an alert.
 func (c *Conn) writeDTLS(b []byte) {
-	if p := c.path.Load(); p != nil {
+	switch p := c.path.Load(); {
+	case p == nil:
+	case p.stream != nil:
+		p.stream.write(b)
+	default:
 		_ = c.socket.WriteTo(b, p.addr) // counted by the port
 	}
 }

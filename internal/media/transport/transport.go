@@ -1,4 +1,5 @@
-// Package transport carries the media of every peer over one UDP port. A Mux
+// Package transport carries the media of every peer over one UDP port, and over
+// TCP for those whose network lets no UDP through. A Mux
 // owns the port, the goroutines that read it and the DTLS certificate; a Conn is
 // one peer on it. The client is always the controlling side of ICE: it checks
 // the server's candidate, the Mux answers as an ICE-lite agent (RFC 8445) and
@@ -13,6 +14,11 @@
 // its second (RFC 5761); whose it is, by the address it comes from. Packets from
 // addresses that passed no check, before keys are there, or that do not
 // authenticate are dropped and counted.
+//
+// A stream is a TCP connection that a client made to the passive candidate
+// (RFC 6544), with the same packets in the frames of RFC 4571. It has a goroutine
+// that reads and one that writes from a bounded queue, so that a client that does
+// not read loses its own packets and delays nobody.
 package transport
 
 import (
@@ -34,12 +40,21 @@ type Config struct {
 	// Sockets is how many sockets share the port, each with a goroutine; 0 is one
 	// per processor.
 	Sockets int
-	// Advertise are the addresses given to clients as host candidates. Empty is
-	// the bound address, or those of the interfaces when that is unspecified.
-	// Behind a NAT it is the public address. Port 0 stands for the bound port.
-	Advertise []netip.AddrPort
+	// ListenTCP is the TCP address for clients without UDP; empty is none. Port 0
+	// is the number of the UDP port, or any free one when that is taken.
+	ListenTCP string
+	// SharedTCP is, without ListenTCP, the address of a listener of somebody else,
+	// who hands over by Mux.Stream the connections that are for us.
+	SharedTCP netip.AddrPort
+	// Advertise are the addresses given to clients as host candidates of UDP,
+	// AdvertiseTCP those of TCP. Both empty are the bound addresses, or those of the
+	// interfaces where that is unspecified. Behind a NAT it is the public address.
+	// Port 0 stands for the bound port.
+	Advertise, AdvertiseTCP []netip.AddrPort
+	// TCPOnly keeps the UDP port from clients.
+	TCPOnly bool
 	// IdleTimeout is for how long nothing may come before a Conn counts as dead;
-	// 0 is 30 s.
+	// 0 is 30 s. An address or stream beside the one in use is given up as soon.
 	IdleTimeout time.Duration
 	// HandshakeTimeout bounds the DTLS handshake; 0 is 30 s.
 	HandshakeTimeout time.Duration
@@ -65,10 +80,16 @@ type Parameters struct {
 	Fingerprint string
 	// Setup is the value of a=setup; empty is actpass.
 	Setup string
-	// Candidates are the addresses for a=candidate lines (component 1, udp, host),
+	// Candidates are the addresses for a=candidate lines (component 1, host),
 	// best first. Those of the remote side are not used: an ICE-lite agent waits
 	// for checks.
-	Candidates []netip.AddrPort
+	Candidates []Candidate
+}
+
+// Candidate is an address that clients can reach us at.
+type Candidate struct {
+	Addr netip.AddrPort
+	TCP  bool // passive (RFC 6544); else UDP
 }
 
 // Handler is told what happens on a Conn. RTP and RTCP are called by the
@@ -131,6 +152,18 @@ type Stats struct {
 	// SendDropped are packets that were to be sent before there were keys, or that
 	// could not be sealed.
 	SendDropped atomic.Uint64
+
+	// StreamsOpen is how many TCP connections are open now, StreamsUnproved how
+	// many of them no right check has come by.
+	StreamsOpen, StreamsUnproved atomic.Int64
+	// StreamsAccepted counts all of them. Ended were: StreamsCrowded before a check,
+	// because too many were, StreamsMute before a check, because their time or their
+	// bytes were over, StreamsMalformed by what was no frame, StreamsSlow because
+	// their client did not read.
+	StreamsAccepted, StreamsCrowded, StreamsMute, StreamsMalformed, StreamsSlow atomic.Uint64
+	// StreamPacketsIn and StreamPacketsOut count frames, StreamDropped those that
+	// found the queue of their stream full or the stream gone.
+	StreamPacketsIn, StreamPacketsOut, StreamDropped atomic.Uint64
 }
 
 const (

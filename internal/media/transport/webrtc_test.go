@@ -108,7 +108,7 @@ func TestWebRTC(t *testing.T) {
 				"m=audio 9 UDP/TLS/RTP/SAVPF 111", "c=IN IP4 127.0.0.1", "a=mid:0",
 				"a=ice-ufrag:" + local.Ufrag, "a=ice-pwd:" + local.Pwd,
 				"a=fingerprint:" + local.Fingerprint, "a=setup:" + local.Setup,
-				fmt.Sprintf("a=candidate:1 1 udp 2130706431 %s %d typ host", local.Candidates[0].Addr(), local.Candidates[0].Port()),
+				fmt.Sprintf("a=candidate:1 1 udp 2130706431 %s %d typ host", local.Candidates[0].Addr.Addr(), local.Candidates[0].Addr.Port()),
 				"a=rtcp-mux", "a=sendrecv", "a=msid:audio audio", "a=rtpmap:111 opus/48000/2",
 				fmt.Sprintf("a=ssrc:%d cname:echo", ssrc), "",
 			}, "\r\n")
