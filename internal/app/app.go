@@ -13,7 +13,6 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
-	"syscall"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -24,7 +23,6 @@ import (
 	"belfry/internal/control"
 	"belfry/internal/ingest"
 	"belfry/internal/media"
-	"belfry/internal/media/opus"
 	"belfry/internal/meeting"
 	"belfry/internal/observe"
 	"belfry/internal/page"
@@ -52,7 +50,9 @@ type Server struct {
 	registry *prometheus.Registry
 	health   observe.Health
 	listener net.Listener
-	failed   chan error // the HTTP server ended by itself
+	// mediaOnHTTP says that clients bring media over TCP to listener too.
+	mediaOnHTTP bool
+	failed      chan error // the HTTP server ended by itself
 
 	stops []stop // in the order of starting
 }
@@ -151,9 +151,9 @@ func (s *Server) start(ctx context.Context) error {
 		return err
 	}
 	s.startControl(control.DeadLetters(events), control.Accounts(service, book, s.logger), control.ClientEvents(s.archive), control.Keys(book, s.cfg.Account, s.logger))
-	s.startHTTP(r)
+	s.startHTTP(r, conferences)
 	s.health.SetReady(true)
-	s.logger.Info("ready", "listen", s.listener.Addr().String(), "media", conferences.Addr().String(), "turn", s.cfg.TURN)
+	s.logger.Info("ready", "listen", s.listener.Addr().String(), "media", conferences.Addr().String(), "media_tcp", addrText(conferences.AddrTCP()), "turn", s.cfg.TURN)
 	return nil
 }
 
@@ -167,31 +167,6 @@ func (s *Server) startControl(parts ...control.Commands) {
 	s.started("control", stop)
 }
 
-func (s *Server) startMedia() (*media.Server, error) {
-	listen := s.cfg.MediaListen
-	if listen == "" {
-		listen = s.listener.Addr().String()
-		if _, port, _ := net.SplitHostPort(s.cfg.Listen); port == "0" {
-			host, _, _ := net.SplitHostPort(listen)
-			listen = net.JoinHostPort(host, "0")
-		}
-	}
-	advertise, err := parseAdvertised(s.cfg.MediaAdvertise, listen)
-	if err != nil {
-		return nil, err
-	}
-	if s.cfg.PublicURL != "" && len(advertise) == 0 && config.OnLoopback(listen) {
-		s.logger.Warn("clients elsewhere cannot reach the media: set media_listen, and media_advertise when the address is another outside", "media", listen)
-	}
-	m, err := media.NewServer(media.Config{Listen: listen, Advertise: advertise, Logger: s.logger, Codec: opus.Native()})
-	if err != nil {
-		return nil, fmt.Errorf("opening the media port (BELFRY_MEDIA_LISTEN, UDP): %w", err)
-	}
-	s.started("media", func(context.Context) error { return m.Close() })
-	registerMedia(s.registry, m)
-	return m, nil
-}
-
 // trouble is what of an error everybody may read.
 func trouble(err error) string {
 	var told *meeting.Error
@@ -203,75 +178,6 @@ func trouble(err error) string {
 	default:
 		return "the store does not work"
 	}
-}
-
-// parseAdvertised gives an address without a port the port of listen.
-func parseAdvertised(items []string, listen string) ([]netip.AddrPort, error) {
-	_, port, _ := net.SplitHostPort(listen)
-	var list []netip.AddrPort
-	for _, item := range items {
-		addr, err := netip.ParseAddrPort(item)
-		if err != nil {
-			addr, err = netip.ParseAddrPort(net.JoinHostPort(item, port))
-		}
-		if err != nil {
-			return nil, fmt.Errorf("media_advertise: %q is not an IP address, with or without a port", item)
-		}
-		list = append(list, addr)
-	}
-	return list, nil
-}
-
-func (s *Server) startTURN(ctx context.Context, store meeting.Store, conferences *media.Server) (*turn.Server, error) {
-	secret, err := serverSecret(ctx, store, "turn-secret")
-	if err != nil {
-		return nil, err
-	}
-	host, _, _ := net.SplitHostPort(s.listener.Addr().String())
-	cfg := turn.Config{
-		Mode: turn.Mode(s.cfg.TURN), Listen: s.cfg.TURNListen, Advertise: s.cfg.TURNAdvertise,
-		Secret: secret, TTL: s.cfg.TURNTTL, Logger: s.logger, Library: observe.PionLogs(s.logger),
-		Live: func(attendeeID string) (live bool) {
-			_ = store.View(context.Background(), func(r meeting.Reader) error {
-				_, live = r.AttendeeByID(attendeeID)
-				return nil
-			})
-			return live
-		},
-	}
-	for _, advertised := range conferences.Advertised() {
-		cfg.Media = append(cfg.Media, turn.MediaAddress{Advertised: advertised, Local: reachable(conferences.Addr(), advertised)})
-	}
-	if cfg.Advertise == "" && len(s.cfg.MediaAdvertise) > 0 {
-		cfg.Advertise = conferences.Advertised()[0].Addr().String()
-	}
-	if cfg.Listen == "" {
-		cfg.Listen = net.JoinHostPort(host, "3478")
-	}
-	t, err := turn.Start(cfg)
-	if s.cfg.TURNListen == "" && errors.Is(err, syscall.EADDRINUSE) {
-		// The port nobody asked for is taken: any other does as well.
-		s.logger.Warn("the usual TURN port is taken; using a free one, set turn_listen to have it fixed", "error", err)
-		cfg.Listen = net.JoinHostPort(host, "0")
-		t, err = turn.Start(cfg)
-	}
-	if err != nil {
-		return nil, err
-	}
-	s.started("turn", func(context.Context) error { return t.Close() })
-	registerTURN(s.registry, t)
-	return t, nil
-}
-
-// reachable is how a relay on this machine gets to the media port.
-func reachable(listen, advertised netip.AddrPort) netip.AddrPort {
-	if !listen.Addr().IsUnspecified() {
-		return listen
-	}
-	if advertised.Addr().Is6() {
-		return netip.AddrPortFrom(netip.IPv6Loopback(), listen.Port())
-	}
-	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), listen.Port())
 }
 
 func (s *Server) startSignaling(service *meeting.Service, store meeting.Store, conferences *media.Server, relays *turn.Server, events signaling.Events) *signaling.Server {
@@ -360,7 +266,7 @@ func (s *Server) route(r *router, book *account.Book, service *meeting.Service, 
 	return nil
 }
 
-func (s *Server) startHTTP(r *router) {
+func (s *Server) startHTTP(r *router, conferences *media.Server) {
 	server := &http.Server{
 		Handler:           r,
 		BaseContext:       func(net.Listener) context.Context { return r.base },
@@ -377,7 +283,7 @@ func (s *Server) startHTTP(r *router) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		if err := server.Serve(refusalListener{s.listener, s.logger}); !errors.Is(err, http.ErrServerClosed) {
+		if err := server.Serve(s.withMedia(refusalListener{s.listener, s.logger}, conferences)); !errors.Is(err, http.ErrServerClosed) {
 			s.failed <- fmt.Errorf("serving HTTP: %w", err)
 		}
 	}()

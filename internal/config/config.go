@@ -26,10 +26,16 @@ type Config struct {
 	Region             string         `key:"region" help:"MediaRegion of meetings whose caller names none, and the region of ARNs when the signature names none"`
 	MediaRegions       []string       `key:"media_regions" help:"MediaRegions that meetings may have, region among them; empty: those that AWS has. They are labels: the media is here"`
 	MediaListen        string         `key:"media_listen" help:"host:port (UDP) for all media; empty: as listen"`
-	MediaAdvertise     []string       `key:"media_advertise" help:"IP addresses, with or without a port, that clients send media to, when they differ from media_listen"`
+	MediaTCPListen     string         `key:"media_tcp_listen" help:"host:port (TCP) for media of clients that UDP does not reach; empty: the number of media_listen, which it shares with listen where they are the same"`
+	MediaTransports    []string       `key:"media_transports" help:"how clients may send media: udp, tcp"`
+	MediaAdvertise     []string       `key:"media_advertise" help:"IP addresses that clients send media to, when they differ from media_listen: 203.0.113.10, with another port as 203.0.113.10:40000, for one transport alone as 203.0.113.10:443/tcp"`
 	TURN               string         `key:"turn" help:"when clients are given TURN addresses: always, never, or auto (only after a direct attempt failed)"`
 	TURNListen         string         `key:"turn_listen" help:"host:port (UDP and TCP) of the TURN server; empty: the host of listen and port 3478"`
 	TURNAdvertise      string         `key:"turn_advertise" help:"host or host:port of the TURN server as clients reach it; empty: turn_listen"`
+	TURNTLSListen      string         `key:"turn_tls_listen" help:"host:port (TCP) of the TURN server over TLS, such as 0.0.0.0:443; empty: none"`
+	TURNTLSCert        string         `key:"turn_tls_cert" help:"file with the certificate for it and those between it and the root, in PEM; read anew when it changes"`
+	TURNTLSKey         string         `key:"turn_tls_key" help:"file with the key of that certificate, in PEM"`
+	TURNTLSAdvertise   string         `key:"turn_tls_advertise" help:"host or host:port under which clients reach it, a name of the certificate; empty: the certificate's first"`
 	TURNTTL            time.Duration  `key:"turn_ttl" help:"how long TURN credentials live; sessions need them for their whole length"`
 	StoreURL           meeting.Secret `key:"store_url" help:"an outside NATS cluster with JetStream, such as nats://a:4222,nats://b:4222; empty: the embedded store"`
 	StoreReplicas      int            `key:"store_replicas" help:"copies that an outside cluster keeps of the state"`
@@ -72,6 +78,7 @@ func Default() Config {
 		Listen:           "127.0.0.1:7100",
 		Account:          "123456789012", // AWS's in examples, and what emulators of SQS and SNS answer for
 		Region:           "us-east-1",
+		MediaTransports:  []string{"udp", "tcp"},
 		TURN:             "auto",
 		TURNTTL:          25 * time.Hour,
 		StoreReplicas:    1,

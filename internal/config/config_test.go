@@ -64,7 +64,7 @@ func TestEverySettingHasFlagEnvironmentAndKey(t *testing.T) {
 			"public_url": "http://h", "account": "000000000001", "turn": "never", "page": "off", "region": "eu-west-1",
 			"client_events": "500", "client_events_mib": "2", "client_events_total_mib": "99",
 			"store_replicas": "3", "log_level": "debug", "log_format": "json", "event_aws": "on", "default_api": "chime", "validation_errors": "BadRequestException", "signing_regions": "aws", "media_regions": "us-east-1,lab", "event_webhooks": "https://h/x",
-			"transcription_engine": "wss://h/x", "event_endpoints": "arn:aws:sqs:us-east-1:*=http://h:1", "media_advertise": "192.0.2.1,192.0.2.2",
+			"transcription_engine": "wss://h/x", "event_endpoints": "arn:aws:sqs:us-east-1:*=http://h:1", "media_advertise": "192.0.2.1,192.0.2.2:7/udp", "media_transports": "udp",
 		}[s.key]
 		switch {
 		case value != "":
@@ -75,15 +75,19 @@ func TestEverySettingHasFlagEnvironmentAndKey(t *testing.T) {
 		default:
 			value = "192.0.2.1:1"
 		}
-		pair := map[string]string{"access_key_id": "secret_access_key", "secret_access_key": "access_key_id", "event_webhooks": "event_webhook_secret"}
+		company := map[string][]string{
+			"access_key_id": {"secret_access_key"}, "secret_access_key": {"access_key_id"}, "event_webhooks": {"event_webhook_secret"},
+			"turn_tls_listen": {"turn_tls_cert", "turn_tls_key"}, "turn_tls_advertise": {"turn_tls_listen", "turn_tls_cert", "turn_tls_key"},
+			"turn_tls_cert": {"turn_tls_listen", "turn_tls_key"}, "turn_tls_key": {"turn_tls_listen", "turn_tls_cert"},
+		}
 		file := filepath.Join(t.TempDir(), "c.yml")
 		text := s.key + ": \"" + value + "\"\n"
 		env := map[string]string{s.env(): value}
 		args := []string{"--" + s.flag(), value}
-		if other := pair[s.key]; other != "" {
-			text += other + ": x\n"
-			env["BELFRY_"+strings.ToUpper(other)] = "x"
-			args = append(args, "--"+strings.ReplaceAll(other, "_", "-"), "x")
+		for _, other := range company[s.key] {
+			text += other + ": x:1\n"
+			env["BELFRY_"+strings.ToUpper(other)] = "x:1"
+			args = append(args, "--"+strings.ReplaceAll(other, "_", "-"), "x:1")
 		}
 		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 			t.Fatal(err)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"net/url"
 	"regexp"
 	"slices"
@@ -22,7 +23,8 @@ var (
 // Validate says what is wrong with the configuration, naming the key and what
 // to write instead.
 func (c *Config) Validate() error {
-	for key, addr := range map[string]string{"listen": c.Listen, "media_listen": c.MediaListen, "turn_listen": c.TURNListen} {
+	for key, addr := range map[string]string{"listen": c.Listen, "media_listen": c.MediaListen, "media_tcp_listen": c.MediaTCPListen,
+		"turn_listen": c.TURNListen, "turn_tls_listen": c.TURNTLSListen} {
 		if addr == "" && key != "listen" {
 			continue
 		}
@@ -79,6 +81,9 @@ func (c *Config) Validate() error {
 			return fmt.Errorf("%s: %q is none of %s", choice.key, choice.value, strings.Join(choice.values, ", "))
 		}
 	}
+	if err := c.validateNetworks(); err != nil {
+		return err
+	}
 	for _, hook := range c.EventWebhooks {
 		if u, err := url.Parse(hook); err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
 			return fmt.Errorf("event_webhooks: there is an item that is not an http or https URL")
@@ -121,6 +126,61 @@ func (c *Config) Validate() error {
 		}
 	}
 	return nil
+}
+
+// validateNetworks looks at the ways of the media.
+func (c *Config) validateNetworks() error {
+	for _, transport := range c.MediaTransports {
+		if transport != "udp" && transport != "tcp" {
+			return fmt.Errorf("media_transports: %q is none of udp, tcp", transport)
+		}
+	}
+	udp, tcp := slices.Contains(c.MediaTransports, "udp"), slices.Contains(c.MediaTransports, "tcp")
+	switch {
+	case !udp && !tcp:
+		return fmt.Errorf("media_transports: none is left; udp, tcp are the default")
+	case !udp && c.TURN != "never":
+		return fmt.Errorf("media_transports: without udp turn must be never, since a relay goes on by UDP")
+	case !tcp && c.MediaTCPListen != "":
+		return fmt.Errorf("media_tcp_listen: tcp is none of media_transports")
+	}
+	if _, _, err := c.AdvertisedMedia(); err != nil {
+		return err
+	}
+	switch {
+	case c.TURNTLSListen != "" && (c.TURNTLSCert == "" || c.TURNTLSKey == ""):
+		return fmt.Errorf("turn_tls_listen needs turn_tls_cert and turn_tls_key")
+	case c.TURNTLSListen == "" && c.TURNTLSCert+c.TURNTLSKey+c.TURNTLSAdvertise != "":
+		return fmt.Errorf("turn_tls_cert, turn_tls_key and turn_tls_advertise need turn_tls_listen, such as 0.0.0.0:443")
+	}
+	return nil
+}
+
+// AdvertisedMedia reads media_advertise: the addresses that clients are told for
+// each transport. Port 0 stands for the one that is listened on.
+func (c *Config) AdvertisedMedia() (udp, tcp []netip.AddrPort, err error) {
+	for _, item := range c.MediaAdvertise {
+		text, transport, both := item, "", true
+		if before, after, found := strings.Cut(item, "/"); found {
+			text, transport, both = before, after, false
+		}
+		at, err := netip.ParseAddrPort(text)
+		if err != nil {
+			var addr netip.Addr
+			addr, err = netip.ParseAddr(strings.TrimSuffix(strings.TrimPrefix(text, "["), "]"))
+			at = netip.AddrPortFrom(addr, 0)
+		}
+		if err != nil || at.Addr().IsUnspecified() || at.Addr().Zone() != "" || !both && transport != "udp" && transport != "tcp" {
+			return nil, nil, fmt.Errorf("media_advertise: %q is not an IP address, with or without a port, and /udp or /tcp where it is for one of them, such as 203.0.113.10:443/tcp", item)
+		}
+		if transport != "tcp" {
+			udp = append(udp, at)
+		}
+		if transport != "udp" {
+			tcp = append(tcp, at)
+		}
+	}
+	return udp, tcp, nil
 }
 
 // OnLoopback reports whether addr (host:port) can be reached from this machine

@@ -4,7 +4,9 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"fmt"
+	"net"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -30,21 +32,14 @@ func (s *Server) Credentials(attendeeID string, _ netip.Addr, needed bool) meeti
 		TTL:      s.cfg.TTL,
 	}
 	if s.cfg.Mode == Always || (s.cfg.Mode == Auto && needed) {
-		c.URIs = s.uris()
+		c.URIs = slices.Clone(s.told)
 	}
 	return c
 }
 
-// uris lists the server in the form of RFC 7065, UDP first.
-func (s *Server) uris() []string {
-	host := s.host
-	if strings.Contains(host, ":") {
-		host = "[" + host + "]"
-	}
-	return []string{
-		fmt.Sprintf("turn:%s:%d?transport=udp", host, s.port),
-		fmt.Sprintf("turn:%s:%d?transport=tcp", host, s.port),
-	}
+// uri names a server in the form of RFC 7065.
+func uri(scheme, host string, port uint16, transport string) string {
+	return fmt.Sprintf("%s:%s?transport=%s", scheme, net.JoinHostPort(host, strconv.Itoa(int(port))), transport)
 }
 
 func parseUsername(username string) (attendeeID string, expiry time.Time, ok bool) {

@@ -1,17 +1,19 @@
 // Package turn is the relay for clients that cannot reach the media port
-// directly: STUN and TURN (RFC 8489, RFC 8656) over UDP and TCP on one port,
-// inside the program. Credentials are short-lived and belong to an attendee;
+// directly: STUN and TURN (RFC 8489, RFC 8656) over UDP and TCP on one port and,
+// with a certificate, over TLS on another, inside the program. Credentials are short-lived and belong to an attendee;
 // a relay reaches Belfry's own media and nothing else, so the server is no open
 // door into the network it stands in.
 package turn
 
 import (
 	"crypto/hmac"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -37,8 +39,9 @@ const (
 const realm = "belfry"
 
 // maxAllocations bounds the relays of one attendee: a base and a content
-// session, each over UDP and TCP, and the ones a reconnection leaves behind.
-const maxAllocations = 12
+// session, each over UDP, TCP and TLS and, where clients have several networks,
+// from two of them, and the ones a reconnection leaves behind.
+const maxAllocations = 24
 
 // Config is what a Server needs.
 type Config struct {
@@ -46,6 +49,10 @@ type Config struct {
 	Listen string // host:port, UDP and TCP
 	// Advertise is the host or host:port that clients are told; "": Listen.
 	Advertise string
+	// TLSListen is where clients come by TLS, host:port; "": nowhere. The files are
+	// of PEM and read anew when they change. TLSAdvertise is the host or host:port
+	// that clients are told, which the certificate has to name; "": its first name.
+	TLSListen, TLSCert, TLSKey, TLSAdvertise string
 	// Media lists the addresses that a relay may reach.
 	Media []MediaAddress
 	// Secret makes the credentials; all servers behind one address share it.
@@ -76,8 +83,8 @@ type Server struct {
 	cfg    Config
 	server *pion.Server // nil with Mode Never
 	addr   netip.AddrPort
-	host   string // as told to clients
-	port   uint16
+	tls    netip.AddrPort // of TLS; the zero value without it
+	told   []string       // the URIs that clients are told
 	Stats  Stats
 
 	mu      sync.Mutex
@@ -90,6 +97,10 @@ func Start(cfg Config) (*Server, error) {
 		cfg.Now = time.Now
 	}
 	s := &Server{cfg: cfg, perUser: map[string]int{}}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	s.cfg = cfg
 	if cfg.Mode == Never {
 		return s, nil
 	}
@@ -98,9 +109,11 @@ func Start(cfg Config) (*Server, error) {
 		return nil, err
 	}
 	s.addr = udp.LocalAddr().(*net.UDPAddr).AddrPort()
-	if err := s.setAdvertised(); err != nil {
+	host, port, err := s.outside()
+	if err != nil {
 		return nil, errors.Join(err, udp.Close(), tcp.Close())
 	}
+	s.told = []string{uri("turn", host, port, "udp"), uri("turn", host, port, "tcp")}
 	relays := &relayGenerator{server: s, allowed: map[netip.AddrPort]netip.AddrPort{}, from: map[netip.AddrPort]netip.AddrPort{}}
 	for _, m := range cfg.Media {
 		relays.allowed[m.Advertised] = m.Local
@@ -108,30 +121,86 @@ func Start(cfg Config) (*Server, error) {
 	}
 	refused := func() { s.Stats.Refused.Add(1) }
 	streams := newEdgeListener(tcp, refused)
-	s.server, err = pion.NewServer(pion.ServerConfig{
+	listeners := []listener{streams}
+	if cfg.TLSListen != "" {
+		over, err := s.listenTLS(refused)
+		if err != nil {
+			return nil, errors.Join(err, udp.Close(), tcp.Close())
+		}
+		listeners = append(listeners, over)
+	}
+	proved := func(client net.Addr, relay bool) {
+		for _, l := range listeners {
+			l.proved(client, relay)
+		}
+	}
+	library := pion.ServerConfig{
 		Realm:         realm,
 		AuthHandler:   s.authenticate,
 		QuotaHandler:  s.quota,
 		LoggerFactory: cfg.Library,
 		EventHandler: pion.EventHandler{
 			OnAllocationCreated: func(client, _ net.Addr, _, user, _ string, _ net.Addr, _ int) {
-				streams.proved(client, true)
+				proved(client, true)
 				s.count(user, 1)
 			},
 			OnAllocationDeleted: func(client, _ net.Addr, _, user, _ string) {
-				streams.proved(client, false)
+				proved(client, false)
 				s.count(user, -1)
 			},
 			// Of every request and packet that came to nothing.
 			OnAllocationError: func(_, _ net.Addr, _, _ string) { refused() },
 		},
 		PacketConnConfigs: []pion.PacketConnConfig{{PacketConn: newEdgePacketConn(udp, refused), RelayAddressGenerator: relays, PermissionHandler: s.permit}},
-		ListenerConfigs:   []pion.ListenerConfig{{Listener: streams, RelayAddressGenerator: relays, PermissionHandler: s.permit}},
-	})
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("starting TURN: %w", err), udp.Close(), tcp.Close())
+	}
+	for _, l := range listeners {
+		library.ListenerConfigs = append(library.ListenerConfigs, pion.ListenerConfig{Listener: l, RelayAddressGenerator: relays, PermissionHandler: s.permit})
+	}
+	if s.server, err = pion.NewServer(library); err != nil {
+		err = errors.Join(fmt.Errorf("starting TURN: %w", err), udp.Close())
+		for _, l := range listeners {
+			err = errors.Join(err, l.Close())
+		}
+		return nil, err
 	}
 	return s, nil
+}
+
+// listener is an edgeListener, or one around it.
+type listener interface {
+	net.Listener
+	proved(client net.Addr, relay bool)
+}
+
+// tlsListener is an edgeListener whose connections speak TLS.
+type tlsListener struct {
+	net.Listener // of package tls
+	edge         *edgeListener
+}
+
+func (l tlsListener) proved(client net.Addr, relay bool) { l.edge.proved(client, relay) }
+
+// listenTLS opens the listener for TLS, and adds it to what clients are told.
+func (s *Server) listenTLS(refused func()) (listener, error) {
+	cert, err := openCertificate(s.cfg.TLSCert, s.cfg.TLSKey, s.cfg.Now, s.cfg.Logger)
+	if err != nil {
+		return nil, err
+	}
+	l, err := net.Listen("tcp", s.cfg.TLSListen)
+	if err != nil {
+		return nil, fmt.Errorf("turn_tls_listen %s: %w", s.cfg.TLSListen, err)
+	}
+	s.tls = l.Addr().(*net.TCPAddr).AddrPort()
+	host, port, err := splitAdvertised(s.cfg.TLSAdvertise, s.tls.Port())
+	if err == nil && host == "" {
+		host, err = cert.host()
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("turn_tls_advertise %s: %w", s.cfg.TLSAdvertise, err), l.Close())
+	}
+	s.told = append(s.told, uri("turns", host, port, "tcp"))
+	streams := newEdgeListener(l, refused)
+	return tlsListener{tls.NewListener(streams, &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: cert.get}), streams}, nil
 }
 
 // listenBoth opens UDP and TCP on one port; port 0 takes a free one.
@@ -154,25 +223,36 @@ func listenBoth(addr string) (net.PacketConn, net.Listener, error) {
 	}
 }
 
-func (s *Server) setAdvertised() error {
-	s.host, s.port = s.addr.Addr().Unmap().String(), s.addr.Port()
+// outside is where clients find the server.
+func (s *Server) outside() (host string, port uint16, err error) {
 	if s.cfg.Advertise != "" {
-		s.host = s.cfg.Advertise
-		if host, port, err := net.SplitHostPort(s.cfg.Advertise); err == nil {
-			n, err := net.LookupPort("udp", port)
-			if err != nil {
-				return fmt.Errorf("turn_advertise %s: %w", s.cfg.Advertise, err)
-			}
-			s.host, s.port = host, uint16(n)
+		host, port, err = splitAdvertised(s.cfg.Advertise, s.addr.Port())
+		if err != nil {
+			err = fmt.Errorf("turn_advertise %s: %w", s.cfg.Advertise, err)
 		}
-	} else if s.addr.Addr().IsUnspecified() {
-		return fmt.Errorf("turn_listen %s is every address; set turn_advertise to the one that clients reach", s.cfg.Listen)
+		return host, port, err
 	}
-	return nil
+	if s.addr.Addr().IsUnspecified() {
+		return "", 0, fmt.Errorf("turn_listen %s is every address; set turn_advertise to the one that clients reach", s.cfg.Listen)
+	}
+	return s.addr.Addr().Unmap().String(), s.addr.Port(), nil
+}
+
+// splitAdvertised reads a host with or without a port; an IPv6 address may stand
+// in brackets, and has to before a port.
+func splitAdvertised(text string, port uint16) (string, uint16, error) {
+	if host, number, err := net.SplitHostPort(text); err == nil {
+		n, err := net.LookupPort("udp", number)
+		return host, uint16(n), err
+	}
+	return strings.TrimSuffix(strings.TrimPrefix(text, "["), "]"), port, nil
 }
 
 // Addr is where the server listens; the zero value when it does not.
 func (s *Server) Addr() netip.AddrPort { return s.addr }
+
+// AddrTLS is where clients come by TLS; the zero value where they do not.
+func (s *Server) AddrTLS() netip.AddrPort { return s.tls }
 
 // Close ends the server and every relay.
 func (s *Server) Close() error {

@@ -20,7 +20,8 @@ async function bundle(client) {
 }
 
 export class Browser {
-  static async start() {
+  /** flags are more of Chromium's own. */
+  static async start({ flags = [] } = {}) {
     const browser = new Browser();
     browser.bundles = [];
     // The application's page: its origin is another than the server's, as a builder's is.
@@ -42,7 +43,7 @@ export class Browser {
       args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
         '--disable-component-update', '--disable-sync', '--autoplay-policy=no-user-gesture-required',
         '--use-fake-device-for-media-stream', '--use-fake-ui-for-media-stream',
-        '--disable-background-timer-throttling', '--disable-backgrounding-occluded-windows', '--disable-renderer-backgrounding'],
+        '--disable-background-timer-throttling', '--disable-backgrounding-occluded-windows', '--disable-renderer-backgrounding', ...flags],
     });
     browser.people = [];
     return browser;

@@ -11,13 +11,15 @@ export const colours = { ann: 'red', ben: 'lime', cat: 'blue', dan: 'yellow' };
 
 /**
  * Registers set-up and tear-down; the returned object is filled before the first test.
- * more() adds to the set-up: hooks of the file itself would not wait for it.
+ * more() adds to the set-up: hooks of the file itself would not wait for it. before()
+ * comes before the server and may return settings for it; flags are Chromium's.
  */
-export function stage({ more, ...options } = {}) {
+export function stage({ more, before: first, flags, ...options } = {}) {
   const on = {};
   before(async () => {
-    on.server = await Server.start(options);
-    on.browser = await Browser.start();
+    const settings = await first?.(on);
+    on.server = await Server.start({ ...options, env: { ...options.env, ...settings } });
+    on.browser = await Browser.start({ flags });
     await more?.(on);
   });
   afterEach(() => on.browser.clear());

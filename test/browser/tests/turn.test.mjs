@@ -1,16 +1,7 @@
 import { test } from 'node:test';
 import assert from 'node:assert/strict';
-import { stage, tones, everyTone, colours, eventually } from '../harness/meeting.mjs';
-
-/** The kinds of the candidates of the pair that carries the media. */
-async function path(person) {
-  return eventually('a nominated pair', async () => {
-    const stats = await person.run(() => window.person.stats());
-    const pair = stats.find((entry) => entry.type === 'candidate-pair' && entry.nominated && entry.state === 'succeeded');
-    const local = pair && stats.find((entry) => entry.id === pair.localCandidateId);
-    return local && { type: local.candidateType, relay: local.relayProtocol };
-  });
-}
+import { stage, tones, everyTone, colours } from '../harness/meeting.mjs';
+import { path } from '../harness/network.mjs';
 
 for (const transport of ['udp', 'tcp']) {
   const on = stage({ env: { BELFRY_TURN: 'always' } });
@@ -37,7 +28,7 @@ for (const transport of ['udp', 'tcp']) {
     await ben.hears([tones.ann], everyTone);
     await ann.run((colour) => window.person.camera(colour), colours.ann);
     await ben.sees({ [ann.id]: colours.ann });
-    assert.deepEqual(await path(ann), { type: 'relay', relay: transport });
+    assert.deepEqual(await path(ann), { type: 'relay', protocol: 'udp', relay: transport, family: 4 });
     assert.ok(await on.server.metric('belfry_turn_allocations') >= 2);
   });
 }
