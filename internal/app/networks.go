@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -34,9 +36,9 @@ func (s *Server) startMedia() (*media.Server, error) {
 		}
 	}
 	asked := s.cfg.MediaTCPListen
-	switch {
+	switch wanted := cmp.Or(asked, s.cfg.MediaListen); {
 	case !slices.Contains(s.cfg.MediaTransports, "tcp"):
-	case asked == "" && s.cfg.MediaListen == "", asked == s.cfg.Listen, asked == "" && s.cfg.MediaListen == s.cfg.Listen:
+	case wanted == "", wanted == s.cfg.Listen && !strings.HasSuffix(wanted, ":0"):
 		s.mediaOnHTTP = true
 		cfg.SharedTCP = s.listener.Addr().(*net.TCPAddr).AddrPort()
 	case asked != "":

@@ -25,17 +25,18 @@ export class NAT {
     nat.outside = dgram.createSocket('udp4').bind(0, '127.0.0.1');
     await once(nat.outside, 'listening');
     nat.port = nat.outside.address().port;
-    nat.outside.on('message', (packet, { port }) => {
+    nat.outside.on('message', (packet, { address, port }) => {
       if (!nat.open || !nat.target) return;
-      if (!nat.clients.has(port)) nat.clients.set(port, nat.map(port));
-      nat.clients.get(port).send(packet, nat.target, '127.0.0.1');
+      const client = `${address}:${port}`;
+      if (!nat.clients.has(client)) nat.clients.set(client, nat.map(address, port));
+      nat.clients.get(client).send(packet, nat.target, '127.0.0.1');
     });
     return nat;
   }
 
-  map(client) {
+  map(address, port) {
     const socket = dgram.createSocket('udp4');
-    socket.on('message', (packet) => { if (this.open) this.outside.send(packet, client, '127.0.0.1'); });
+    socket.on('message', (packet) => { if (this.open) this.outside.send(packet, port, address); });
     return socket;
   }
 

@@ -7,7 +7,7 @@ import { createServer } from 'node:net';
 import { once } from 'node:events';
 import { networkInterfaces, tmpdir } from 'node:os';
 import { promisify } from 'node:util';
-import join from 'node:path';
+import { join } from 'node:path';
 import { stage, tones, everyTone, colours, eventually } from '../harness/meeting.mjs';
 import { NAT, path } from '../harness/network.mjs';
 
@@ -34,45 +34,57 @@ test('without UDP the media goes over TCP, to the port of the API', async () => 
   await stayed(ann, ben);
 });
 
-let nat;
-const behind = stage({
-  env: { BELFRY_TURN: 'never', BELFRY_LOG_LEVEL: 'info' },
-  async before() {
-    nat = await NAT.start();
-    return { BELFRY_MEDIA_ADVERTISE: `127.0.0.1:${nat.port}/udp,127.0.0.1/tcp` };
-  },
-  async more(on) {
-    nat.to(Number(on.server.stderr.match(/ media=\S*:(\d+)/)[1]));
-  },
-});
-after(() => nat.stop());
+/** A stage whose server stands behind a NAT; addresses are told to clients beside it. */
+function behindNAT(env, ...addresses) {
+  const on = stage({
+    env: { BELFRY_TURN: 'never', BELFRY_LOG_LEVEL: 'info', ...env },
+    async before() {
+      on.nat = await NAT.start();
+      return { BELFRY_MEDIA_ADVERTISE: [`127.0.0.1:${on.nat.port}/udp`, ...addresses].join() };
+    },
+    async more() {
+      on.nat.to(Number(on.server.stderr.match(/ media=\S*:(\d+)/)[1]));
+    },
+  });
+  after(() => on.nat.stop());
+  return on;
+}
 
+const renumbered = behindNAT({ BELFRY_MEDIA_TRANSPORTS: 'udp' });
 test('a client that gets another port in mid-call is followed', async () => {
-  const { ann, ben } = await behind.gather(['ann', 'ben']);
+  const { ann, ben } = await renumbered.gather(['ann', 'ben']);
   await talk({ ann, ben });
-  const before = await behind.server.metric('belfry_media_path_changes_total');
-  nat.forget();
-  await eventually('both on their new ports', async () => await behind.server.metric('belfry_media_path_changes_total') >= before + 2);
+  const before = await renumbered.server.metric('belfry_media_path_changes_total');
+  renumbered.nat.forget();
+  await eventually('both on their new ports', async () => await renumbered.server.metric('belfry_media_path_changes_total') >= before + 2);
   await ben.sees({ [ann.id]: colours.ann });
   const [{ frames }] = await ben.tiles();
   await eventually('pictures that go on', async () => (await ben.tiles())[0]?.frames > frames + 5);
   await ann.hears([tones.ben], everyTone);
   await ben.hears([tones.ann], everyTone);
-  assert.equal((await path(ann)).protocol, 'udp');
   await stayed(ann, ben);
 });
 
-test('when UDP ceases in mid-call the media goes on over TCP', async () => {
-  const { ann, ben } = await behind.gather(['ann', 'ben']);
+/** What a person's media goes by; between two connections there is no telling. */
+const protocol = (person) => person.run(async () => {
+  const stats = await window.person.stats().catch(() => []);
+  const chosen = stats.find((entry) => entry.type === 'transport')?.selectedCandidatePairId;
+  const pair = stats.find((entry) => entry.id === chosen && entry.state === 'succeeded');
+  return stats.find((entry) => entry.id === pair?.localCandidateId)?.protocol;
+});
+
+const closing = behindNAT({}, '127.0.0.1/tcp');
+// Where Chromium has kept its way over TCP it takes that; else the client connects again, by itself.
+test('when UDP ceases in mid-call the client goes on over TCP', async () => {
+  const { ann, ben } = await closing.gather(['ann', 'ben']);
   await talk({ ann, ben });
-  assert.equal((await path(ann)).protocol, 'udp');
-  nat.cut();
-  await eventually('both over TCP', async () => (await path(ann)).protocol === 'tcp' && (await path(ben)).protocol === 'tcp', 60_000);
+  await eventually('ann by UDP', async () => (await protocol(ann)) === 'udp');
+  closing.nat.cut();
+  for (const person of [ann, ben]) await eventually('the way over TCP', async () => (await protocol(person)) === 'tcp', 150_000);
   await ann.hears([tones.ben], everyTone);
   await ben.hears([tones.ann], everyTone);
-  const [{ frames }] = await ben.tiles();
-  await eventually('pictures that go on', async () => (await ben.tiles())[0]?.frames > frames + 5);
-  await stayed(ann, ben);
+  await ben.sees({ [ann.id]: colours.ann });
+  for (const person of [ann, ben]) assert.equal(await person.run(() => Object.values(window.person.leaves).length), 0);
 });
 
 /** A port on which nobody listens. */
@@ -104,8 +116,8 @@ const overTLS = stage({
   flags: ['--ignore-certificate-errors'],
   env: { BELFRY_TURN: 'always', BELFRY_TURN_TLS_LISTEN: '127.0.0.1:0', BELFRY_TURN_TLS_ADVERTISE: '127.0.0.1' },
   async before() {
-    certificates = await mkdtemp(join.join(tmpdir(), 'belfry-test-'));
-    const [cert, key] = ['cert.pem', 'key.pem'].map((name) => join.join(certificates, name));
+    certificates = await mkdtemp(join(tmpdir(), 'belfry-test-'));
+    const [cert, key] = ['cert.pem', 'key.pem'].map((name) => join(certificates, name));
     await promisify(execFile)('openssl', ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes',
       '-days', '2', '-subj', '/CN=localhost', '-addext', 'subjectAltName=DNS:localhost,IP:127.0.0.1', '-keyout', key, '-out', cert]);
     return { BELFRY_TURN_TLS_CERT: cert, BELFRY_TURN_TLS_KEY: key };
@@ -137,7 +149,7 @@ test('media goes through the relay over TLS', async () => {
 
 const hasIPv6 = Object.values(networkInterfaces()).flat().some(({ address }) => address === '::1');
 for (const [name, env, want] of [
-  ['UDP', { BELFRY_TURN: 'never' }, { protocol: 'udp', relay: undefined }],
+  ['UDP', { BELFRY_TURN: 'never', BELFRY_MEDIA_TRANSPORTS: 'udp' }, { protocol: 'udp', relay: undefined }],
   ['TCP', { BELFRY_TURN: 'never', BELFRY_MEDIA_TRANSPORTS: 'tcp' }, { protocol: 'tcp', relay: undefined }],
   ['the relay', { BELFRY_TURN: 'always', BELFRY_TURN_LISTEN: '[::1]:0' }, { protocol: 'udp', type: 'relay' }],
 ]) {
