@@ -38,12 +38,13 @@ test('without UDP the media goes over TCP, to the port of the API', async () => 
 function behindNAT(env, ...addresses) {
   const on = stage({
     env: { BELFRY_TURN: 'never', BELFRY_LOG_LEVEL: 'info', ...env },
-    async before() {
+    async before(on) {
       on.nat = await NAT.start();
       return { BELFRY_MEDIA_ADVERTISE: [`127.0.0.1:${on.nat.port}/udp`, ...addresses].join() };
     },
-    async more() {
-      on.nat.to(Number(on.server.stderr.match(/ media=\S*:(\d+)/)[1]));
+    async more(on) {
+      const [, port] = await eventually('the log to name the media port', () => on.server.stderr.match(/ media=\S*:(\d+)/));
+      on.nat.to(Number(port));
     },
   });
   after(() => on.nat.stop());
