@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"belfry/internal/config"
+
+	"belfry/test/kit"
 )
 
 // figure is a metric's value.
@@ -31,7 +33,7 @@ func figure(t *testing.T, s *Server, name string) (value float64) {
 func becomes(t *testing.T, s *Server, name string, want float64) {
 	t.Helper()
 	var got float64
-	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(kit.Patience); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
 		if got = figure(t, s, name); got == want {
 			return
 		}
@@ -50,7 +52,7 @@ func TestMediaOnThePortOfTheAPI(t *testing.T) {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { conn.Close() })
-		_ = conn.SetDeadline(time.Now().Add(30 * time.Second))
+		_ = conn.SetDeadline(time.Now().Add(kit.Patience))
 		return conn
 	}
 
@@ -129,7 +131,7 @@ func TestMediaTCPPort(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer conn.Close()
-			_ = conn.SetDeadline(time.Now().Add(30 * time.Second))
+			_ = conn.SetDeadline(time.Now().Add(kit.Patience))
 			if s.mediaOnHTTP != tt.shared {
 				t.Errorf("on the API's port is %v", s.mediaOnHTTP)
 			}

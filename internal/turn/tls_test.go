@@ -21,6 +21,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/pion/logging"
 	pion "github.com/pion/turn/v5"
+
+	"belfry/test/kit"
 )
 
 // writeCertificate makes a self-signed one for localhost with this serial number.
@@ -212,7 +214,7 @@ func TestTLSHasToBeProved(t *testing.T) {
 		defer conn.Close()
 		crowd[i] = conn
 	}
-	_ = crowd[maxTCPFrom].SetReadDeadline(time.Now().Add(30 * time.Second))
+	_ = crowd[maxTCPFrom].SetReadDeadline(time.Now().Add(kit.Patience))
 	if _, err := io.Copy(io.Discard, crowd[maxTCPFrom]); err != nil && errTimeout(err) == err {
 		t.Error("one more than there may be is let in")
 	}

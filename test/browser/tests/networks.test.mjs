@@ -81,7 +81,7 @@ test('when UDP ceases in mid-call the client goes on over TCP', async () => {
   await talk({ ann, ben });
   await eventually('ann by UDP', async () => (await protocol(ann)) === 'udp');
   closing.nat.cut();
-  for (const person of [ann, ben]) await eventually('the way over TCP', async () => (await protocol(person)) === 'tcp', 150_000);
+  for (const person of [ann, ben]) await eventually('the way over TCP', async () => (await protocol(person)) === 'tcp');
   await ann.hears([tones.ben], everyTone);
   await ben.hears([tones.ann], everyTone);
   await ben.sees({ [ann.id]: colours.ann });
@@ -107,7 +107,7 @@ test('auto: who cannot get through gets a relay with the next attempt', async ()
     return person;
   }));
   const [ann, ben] = people;
-  for (const person of people) await person.until('audioVideoDidStart', () => window.person.count('start') > 0, undefined, 120_000);
+  for (const person of people) await person.until('audioVideoDidStart', () => window.person.count('start') > 0);
   await talk({ ann, ben });
   for (const person of people) assert.equal((await path(person)).type, 'relay');
 });
