@@ -2,10 +2,10 @@
 // signaling and media of their own, without a browser each. The browser tests start
 // it and speak with it by lines of JSON:
 //
-//	→ {"seed": 1, "people": [{"url": …, "token": …, "id": …}], "cameras": 3, "talkers": 2}
+//	→ {"seed": 1, "people": [{"url": …, "token": …, "id": …}], "cameras": 3, "tones": [440, 1000]}
 //	← {"here": 249}            everybody has joined
 //	→ {"steps": 120}           so many times somebody comes, goes, vanishes or mutes
-//	← {"present": {id: muted}, "cameras": [id], "talking": [id]}   who is there now
+//	← {"present": {id: muted}, "cameras": [id], "talking": {id: 440}}   who is there now
 //
 // It stays until its input ends.
 package main
@@ -16,6 +16,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"os"
 	"slices"
@@ -26,6 +27,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"belfry/internal/bench/client"
+	"belfry/internal/media/opus"
 	"belfry/internal/signaling/signalpb"
 	"belfry/internal/signaling/signaltest"
 )
@@ -85,8 +87,8 @@ func run() error {
 	return in.Err()
 }
 
-// crowd is everybody who may be in the meeting. The first ones have the cameras,
-// the last ones talk.
+// crowd is everybody who may be in the meeting. The first ones have the cameras, the
+// last ones talk without end: each says one of the tones.
 type crowd struct {
 	identity *client.Identity
 	pace     *client.Pace
@@ -95,7 +97,7 @@ type crowd struct {
 		Seed    uint64 `json:"seed"`
 		People  []pass `json:"people"`
 		Cameras int    `json:"cameras"`
-		Talkers int    `json:"talkers"`
+		Tones   []int  `json:"tones"` // in Hz
 	}
 }
 
@@ -108,17 +110,27 @@ type pass struct {
 
 type person struct {
 	pass
-	films, talks bool
-	muted        bool
-	line         atomic.Pointer[signaltest.Client] // nil when away
-	media        *client.Client
+	films bool
+	tone  int // 0: it does not talk
+	voice [][]byte
+	muted bool
+	line  atomic.Pointer[signaltest.Client] // nil when away
+	media *client.Client
 }
 
 // gather has everybody come, some at a time.
 func (c *crowd) gather() error {
 	n := len(c.script.People)
-	for i, p := range c.script.People {
-		c.people = append(c.people, &person{pass: p, films: i < c.script.Cameras, talks: i >= n-c.script.Talkers})
+	for i, at := range c.script.People {
+		p := &person{pass: at, films: i < c.script.Cameras}
+		if k := i - n + len(c.script.Tones); k >= 0 {
+			p.tone = c.script.Tones[k]
+			var err error
+			if p.voice, err = tone(p.tone); err != nil {
+				return err
+			}
+		}
+		c.people = append(c.people, p)
 	}
 	next := make(chan *person)
 	errs := make(chan error, n)
@@ -155,12 +167,9 @@ func (c *crowd) enter(p *person) error {
 	if _, _, err := line.Join(ctx, rand.Uint64()>>11|1); err != nil {
 		return fmt.Errorf("%s: join: %w", p.ID, err)
 	}
-	cfg := client.Config{IP: "127.0.0.1", Identity: c.identity, Quiet: true}
+	cfg := client.Config{IP: "127.0.0.1", Identity: c.identity, Quiet: true, Voice: p.voice}
 	sections := []client.Section{{Kind: "audio", MID: "0", Direction: "sendrecv"}}
 	sub := &signalpb.SdkSubscribeFrame{Duplex: signalpb.SdkStreamServiceType_DUPLEX.Enum(), AudioMuted: proto.Bool(p.muted)}
-	if p.talks {
-		cfg.Voice = [][]byte{append([]byte{0xF8}, p.ID...)} // 20 ms of noise (RFC 6716 3.1)
-	}
 	if p.films {
 		cfg.VideoRate, cfg.Frames = 50_000, 5
 		sections = append(sections, client.Section{Kind: "video", MID: "1", Direction: "sendonly"})
@@ -237,9 +246,9 @@ func (c *crowd) truth() any {
 	var t struct {
 		Present map[string]bool `json:"present"`
 		Cameras []string        `json:"cameras"`
-		Talking []string        `json:"talking"`
+		Talking map[string]int  `json:"talking"`
 	}
-	t.Present = map[string]bool{}
+	t.Present, t.Talking = map[string]bool{}, map[string]int{}
 	for _, p := range c.people {
 		if p.line.Load() == nil {
 			continue
@@ -248,13 +257,35 @@ func (c *crowd) truth() any {
 		if p.films {
 			t.Cameras = append(t.Cameras, p.ID)
 		}
-		if p.talks && !p.muted {
-			t.Talking = append(t.Talking, p.ID)
+		if p.tone > 0 && !p.muted {
+			t.Talking[p.ID] = p.tone
 		}
 	}
 	slices.Sort(t.Cameras)
-	slices.Sort(t.Talking)
 	return t
+}
+
+// tone is a second of a sine, which can be said over and over.
+func tone(hz int) ([][]byte, error) {
+	enc, err := opus.Native().NewEncoder(opus.EncoderConfig{Channels: 1, Application: opus.VoIP, Bitrate: 32_000, Complexity: 5})
+	if err != nil {
+		return nil, fmt.Errorf("prepare a tone: %w", err)
+	}
+	defer enc.Close()
+	pcm, out := make([]int16, opus.FrameSamples), make([]byte, opus.MaxPacket)
+	var packets [][]byte
+	for at := 0; at < opus.SampleRate; {
+		for i := range pcm {
+			pcm[i] = int16(5000 * math.Sin(2*math.Pi*float64(hz)*float64(at)/opus.SampleRate))
+			at++
+		}
+		n, err := enc.Encode(out, pcm)
+		if err != nil {
+			return nil, fmt.Errorf("prepare a tone: %w", err)
+		}
+		packets = append(packets, append([]byte(nil), out[:n]...))
+	}
+	return packets, nil
 }
 
 func (c *crowd) end() {

@@ -11,8 +11,8 @@ import { promisify } from 'node:util';
 const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '../../..');
 
 export class Crowd {
-  /** Attendees of a meeting come in, all of them; cameras and talkers are how many have which. */
-  static async join(meeting, attendees, { seed = 1, cameras = 0, talkers = 0 } = {}) {
+  /** Attendees of a meeting come in, all of them. So many have cameras, and for each of the tones one says it without end. */
+  static async join(meeting, attendees, { seed = 1, cameras = 0, tones = [] } = {}) {
     const crowd = new Crowd();
     crowd.dir = await mkdtemp(path.join(tmpdir(), 'belfry-crowd-'));
     const program = path.join(crowd.dir, 'crowd');
@@ -21,7 +21,7 @@ export class Crowd {
     crowd.exited = once(crowd.process, 'exit');
     crowd.lines = createInterface(crowd.process.stdout)[Symbol.asyncIterator]();
     const url = meeting.MediaPlacement.SignalingUrl;
-    await crowd.ask({ seed, cameras, talkers, people: attendees.map((attendee) => ({ url, token: attendee.JoinToken, id: attendee.AttendeeId })) });
+    await crowd.ask({ seed, cameras, tones, people: attendees.map((attendee) => ({ url, token: attendee.JoinToken, id: attendee.AttendeeId })) });
     return crowd;
   }
 
