@@ -258,6 +258,7 @@ func (n *negotiation) answerSending(s *sdp.Section, a *sdp.AnswerSection, format
 	if p.publication == nil || !p.publication.Update(cfg, n.now) {
 		p.unpublish()
 		p.publication = p.bridge.router.Publish(cfg)
+		p.publication.SetRTT(p.rtt)
 	}
 	ids := p.publication.StreamIDs()
 	for i, v := range n.offer.SendVideo {

@@ -56,6 +56,7 @@ type Peer struct {
 	decodes          []meeting.VideoCodec // nil when its offer said nothing
 
 	quality quality
+	rtt     int64 // to the client and back, in ns, smoothed; 0 while not known
 }
 
 func newPeer(b *Bridge, spec meeting.PeerSpec, events meeting.PeerEvents) *Peer {
@@ -237,10 +238,26 @@ func (p *Peer) control(pkt []byte) {
 				break
 			}
 			if p.listener != nil && block.SSRC == p.hearing.SSRC {
+				if rtt, ok := block.RoundTrip(rtp.NTP(b.server.clock.time(now).UnixNano())); ok {
+					p.tripped(rtt)
+				}
 				p.quality.downlink(block.FractionLost)
 				p.listener.SetLoss(p.quality.downlinkPercent())
 			}
 		}
+	}
+}
+
+// tripped takes a round trip to the client, in ns. Sound goes to every client, so
+// the reports on it tell.
+func (p *Peer) tripped(rtt int64) {
+	if p.rtt == 0 {
+		p.rtt = max(rtt, 1)
+	}
+	p.rtt += (rtt - p.rtt) / 8 // RFC 6298
+	p.rtt = max(p.rtt, 1)
+	if p.publication != nil {
+		p.publication.SetRTT(p.rtt)
 	}
 }
 

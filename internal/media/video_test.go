@@ -636,3 +636,23 @@ func TestTooManyReceivedVideos(t *testing.T) {
 	a.film(true)
 	eventually(t, "a picture in a section within the limit", func() bool { return b.count(ssrc) > 0 })
 }
+
+func TestRoundTripToThePublisher(t *testing.T) {
+	t.Parallel()
+	r := newRoom(t, Config{})
+	a := r.published("a")
+	p := a.peer.(*Peer)
+	eventually(t, "the round trip that reports on sound tell", func() bool {
+		for _, pkt := range a.control() {
+			if sr, ok := pkt.(*rtcp.SenderReport); ok && sr.SSRC == a.audio() {
+				// As if it had come 300 ms ago.
+				a.feedback(&rtcp.ReceiverReport{SSRC: 1, Reports: []rtcp.ReceptionReport{{
+					SSRC: a.audio(), LastSenderReport: uint32(sr.NTPTime>>16) - 65536*3/10,
+				}}})
+			}
+		}
+		p.bridge.mu.Lock()
+		defer p.bridge.mu.Unlock()
+		return p.rtt >= int64(300*time.Millisecond) && p.rtt < int64(time.Minute)
+	})
+}

@@ -5,7 +5,8 @@ const (
 	maxMissing   = 256
 	nackTries    = 10
 	nackGiveUp   = int64(1e9)
-	nackInterval = int64(40e6)
+	nackInterval = int64(40e6) // while the round trip is not known
+	nackLeast    = int64(20e6)
 )
 
 // NackList keeps the packets that are missing on one SSRC and says when to ask
@@ -14,8 +15,8 @@ const (
 type NackList struct {
 	missing [maxMissing]missing // by number
 	n       int
-	// RTT, when known, is the least time in ns between two requests for the same
-	// packet.
+	// RTT is the time in ns that an answer takes at least, 0 when not known. A
+	// packet is not asked for again before it.
 	RTT int64
 }
 
@@ -62,6 +63,14 @@ func (l *NackList) Received(ext uint64) bool {
 // Reset empties the list.
 func (l *NackList) Reset() { l.n = 0 }
 
+// patience is how long an answer may take.
+func (l *NackList) patience() int64 {
+	if l.RTT == 0 {
+		return nackInterval
+	}
+	return min(max(l.RTT+l.RTT/4, nackLeast), nackGiveUp)
+}
+
 // Due appends to seqs the numbers to ask for now, oldest first, and counts the
 // request. Packets that were asked for too often or are too old leave the list;
 // lost is how many.
@@ -75,7 +84,7 @@ func (l *NackList) Due(seqs []uint16, now int64) (due []uint16, lost int) {
 				continue
 			}
 			m.tries++
-			m.next = now + max(l.RTT, nackInterval)*int64(m.tries+1)/2
+			m.next = now + l.patience()*int64(m.tries+1)/2
 			seqs = append(seqs, uint16(m.ext))
 		}
 		l.missing[keep] = m

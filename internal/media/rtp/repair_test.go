@@ -299,3 +299,41 @@ func BenchmarkCachePut(b *testing.B) {
 		c.Put(p)
 	}
 }
+
+func TestNackListWaitsForTheAnswer(t *testing.T) {
+	const ms = int64(1e6)
+	for rtt, second := range map[int64]int64{0: 40 * ms, 4 * ms: 20 * ms, 200 * ms: 250 * ms} {
+		l := NackList{RTT: rtt}
+		l.Gap(7, 7, 0)
+		if due, _ := l.Due(nil, 0); len(due) != 1 {
+			t.Fatal("not asked for at once")
+		}
+		if due, _ := l.Due(nil, second-1); len(due) != 0 {
+			t.Errorf("round trip %d ms: asked again before %d ms", rtt/ms, second/ms)
+		}
+		if due, _ := l.Due(nil, second); len(due) != 1 {
+			t.Errorf("round trip %d ms: not asked again after %d ms", rtt/ms, second/ms)
+		}
+	}
+}
+
+func TestRoundTrip(t *testing.T) {
+	now := uint64(1000) << 32
+	at := func(seconds float64) uint32 { return uint32(uint64(seconds*65536) + 1000<<16) }
+	for _, tt := range []struct {
+		b    ReportBlock
+		want int64
+		ok   bool
+	}{
+		{ReportBlock{LastSR: at(-0.5), Delay: 65536 / 4}, 250e6, true},
+		{ReportBlock{LastSR: at(0)}, 0, true},
+		{ReportBlock{Delay: 65536}, 0, false},                          // none came
+		{ReportBlock{LastSR: at(-0.5), Delay: 65536}, 0, false},        // kept for longer than it was away
+		{ReportBlock{LastSR: at(-90), Delay: 65536 / 4}, 0, false},     // away for too long
+		{ReportBlock{LastSR: 0xDEADBEEF, Delay: 0xFFFFFFFF}, 0, false}, // made up
+	} {
+		if got, ok := tt.b.RoundTrip(now); got != tt.want || ok != tt.ok {
+			t.Errorf("%+v: %d %v, want %d %v", tt.b, got, ok, tt.want, tt.ok)
+		}
+	}
+}

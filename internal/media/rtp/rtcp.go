@@ -116,6 +116,17 @@ type ReportBlock struct {
 	Delay        uint32 // since it came, in 1/65536 s
 }
 
+// RoundTrip is the time in ns that a sender report of ours and this report took
+// together, where ntp is the time now on the clock of the sender reports (RFC 3550
+// 6.4.1). ok is false when none of ours had come, and for what cannot be true.
+func (b *ReportBlock) RoundTrip(ntp uint64) (ns int64, ok bool) {
+	rtt := uint32(ntp>>16) - b.LastSR - b.Delay
+	if b.LastSR == 0 || rtt >= 60<<16 { // a minute: anything longer is a lie or a mistake
+		return 0, false
+	}
+	return int64(rtt) * 1e9 >> 16, true
+}
+
 const (
 	senderInfoSize  = 20
 	reportBlockSize = 24

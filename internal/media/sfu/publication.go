@@ -213,6 +213,15 @@ func (p *Publication) Owns(ssrc uint32) bool {
 	return false
 }
 
+// SetRTT tells the round trip to the publisher in ns: lost packets are not asked
+// for again before an answer can have come.
+func (p *Publication) SetRTT(rtt int64) {
+
+	for _, l := range p.layers {
+		l.nacks.RTT = rtt
+	}
+}
+
 // find tells which layer a packet is of, whether it is a retransmission, and
 // whether its SSRC is new.
 func (p *Publication) find(pkt *rtp.Packet) (l *layer, rtx, unbound bool) {

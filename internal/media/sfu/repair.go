@@ -134,12 +134,8 @@ func (s *Subscription) HandleKeyFrameRequest(now int64) {
 // HandleReport takes a report block of the receiver on the media SSRC.
 func (s *Subscription) HandleReport(b rtp.ReportBlock, now int64) {
 	s.rr = b
-	if b.LastSR == 0 {
-		return
-	}
-	rtt := uint32(rtp.NTP(s.r.cfg.Epoch+now)>>16) - b.LastSR - b.Delay
-	if rtt < 60<<16 { // a minute: anything longer is a lie or a mistake
-		s.rtt = int64(rtt) * second >> 16
+	if rtt, ok := b.RoundTrip(rtp.NTP(s.r.cfg.Epoch + now)); ok {
+		s.rtt = rtt
 	}
 }
 

@@ -727,3 +727,24 @@ func TestAverageBitrate(t *testing.T) {
 		t.Errorf("%d bit/s after 4 s of nothing", got)
 	}
 }
+
+func TestRoundTripSlowsRequests(t *testing.T) {
+	r := newRoom(t, single)
+	r.subscribe(1000, 101)
+	r.pub.SetRTT(400 * ms)
+	e := &encoder{ssrc: 11}
+	r.push(r.pub, e.frame(true, 1, r.now)...)
+	run := e.frame(false, 3, r.now)
+	r.push(r.pub, run[0], run[2])
+	if n := len(r.up.nacked(11)); n != 1 {
+		t.Fatalf("%d packets asked for at once, want 1", n)
+	}
+	r.wait(400 * ms)
+	if n := len(r.up.nacked(11)); n != 0 {
+		t.Errorf("asked again %d times before an answer can have come", n)
+	}
+	r.wait(200 * ms)
+	if n := len(r.up.nacked(11)); n != 1 {
+		t.Errorf("asked again %d times after that, want 1", n)
+	}
+}
