@@ -35,7 +35,7 @@ type capturedPacket struct {
 	key               bool  // of the picture
 }
 
-func captures(t *testing.T) (all []captured) {
+func captures(t testing.TB) (all []captured) {
 	t.Helper()
 	files, err := filepath.Glob("testdata/chromium/*.txt")
 	if err != nil || len(files) == 0 {
@@ -351,5 +351,113 @@ func TestLayersGoAndComeBack(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// VP9 that is not flexible: TL0PICIDX instead of references, and picture ids that
+// must keep their gaps, since the decoder counts in them.
+func TestLayersOfVP9NotFlexible(t *testing.T) {
+	r := newRoom(t, single)
+	sub, w := r.subscribe(1000, 101)
+	sub.Choose(Point{StreamID: 101, Spatial: 0, Temporal: 0}, r.now)
+	seq, tl0 := uint16(65530), uint8(254)
+	picture := func(id uint16, temporal uint8, key bool) {
+		if temporal == 0 {
+			tl0++
+		}
+		for spatial := range uint8(2) {
+			for part := range 2 {
+				b := byte(0xA0) // I, L
+				if !key {
+					b |= 0x40 // P
+				}
+				if part == 0 {
+					b |= 0x08 // B
+				} else {
+					b |= 0x04 // E
+				}
+				layer := temporal<<5 | 0x10 | spatial<<1
+				if spatial > 0 {
+					layer |= 1 // D
+				}
+				payload := []byte{b, 0x80 | byte(id>>8), byte(id), layer, tl0, 0x86, 0, 0, byte(id)}
+				var hw rtp.HeaderWriter
+				hw.Begin(make([]byte, rtp.MaxHeader), 98, spatial == 1 && part == 1, seq, uint32(id)*3000, 11)
+				r.push(r.pub, parsed(append(hw.Bytes(), payload...), r.now))
+				seq++
+			}
+		}
+	}
+	for i := range uint16(20) {
+		r.wait(30 * ms)
+		if i == 12 {
+			sub.Choose(Point{StreamID: 101, Spatial: 0, Temporal: 1}, r.now)
+		}
+		picture(1000+i, uint8(i%2), i == 0)
+	}
+	got := w.take(1000)
+	unbroken(t, got)
+	var ids []uint16
+	first := vp9(t, got[0].Payload()).TL0PICIDX
+	for i, p := range got {
+		v := vp9(t, p.Payload())
+		if v.SID != 0 || p.Marker != (i%2 == 1) {
+			t.Errorf("packet %d: spatial layer %d, marker %v", i, v.SID, p.Marker)
+		}
+		if n := v.TL0PICIDX - first; uint16(n) != (v.PictureID-1000)/2 {
+			t.Errorf("picture %d has TL0PICIDX %d after the first", v.PictureID, n)
+		}
+		if i%2 == 0 {
+			ids = append(ids, v.PictureID)
+		}
+	}
+	want := []uint16{1000, 1002, 1004, 1006, 1008, 1010, 1012, 1013, 1014, 1015, 1016, 1017, 1018, 1019}
+	if d := cmp.Diff(want, ids); d != "" {
+		t.Errorf("pictures (-want +got):\n%s", d)
+	}
+}
+
+// A receiver moves between a stream of AV1 and others of simulcast: its frame
+// numbers go on.
+func TestFrameNumbersOverSwitches(t *testing.T) {
+	var c captured
+	for _, x := range captures(t) {
+		if x.name == "av1-L1T3" {
+			c = x
+		}
+	}
+	r, sub, w := layeredRoom(t)
+	other := r.Publish(PublishConfig{AttendeeID: "ben", Up: r.up, Layers: []Layer{{MaxBitrateKbps: 100, SSRC: 31}}, Codecs: upCodecs, Extensions: r.pub.cfg.Extensions, NACK: true})
+	send := func(pub *Publication, ssrc uint32, seq uint16, frame uint16) {
+		for i := range 20 {
+			r.wait(20 * ms)
+			p := c.packet(i, seq+uint16(i), 0, 0, r.now)
+			raw := p.Raw
+			raw[8], raw[9], raw[10], raw[11] = 0, 0, 0, byte(ssrc)
+			d := p.Extension(6)
+			n := uint16(d[1])<<8 | uint16(d[2]) + frame
+			d[1], d[2] = byte(n>>8), byte(n)
+			r.push(pub, parsed(raw, r.now))
+		}
+	}
+	send(r.pub, 11, 100, 0)
+	sub.Switch(other.StreamIDs()[0], r.now)
+	send(other, 31, 40000, 0x8000)
+	got := w.take(1000)
+	unbroken(t, got)
+	if len(got) != 40 {
+		t.Fatalf("%d packets, want 40", len(got))
+	}
+	var st rtp.DependencyStructure
+	var d rtp.Dependency
+	was := uint16(0)
+	for i, p := range got {
+		if !rtp.ParseDependency(p.Extension(7), &st, &d) {
+			t.Fatalf("packet %d: descriptor %x", i, p.Extension(7))
+		}
+		if i > 0 && d.Frame != was+1 {
+			t.Errorf("packet %d: frame %d after %d", i, d.Frame, was)
+		}
+		was = d.Frame
 	}
 }

@@ -76,6 +76,14 @@ func FuzzPublication(f *testing.F) {
 		run = append(run, 11, byte(i<<1))
 	}
 	f.Add(slices.Concat(run, step(10, nil)))
+	for _, c := range captures(f) {
+		run = nil
+		for i := range 12 {
+			run = append(run, step(byte(i&1), c.packet(i, uint16(i), 0, 0, 0).Raw)...)
+			run = append(run, 11, byte(i))
+		}
+		f.Add(slices.Concat(run, step(10, nil), run))
+	}
 	f.Add(slices.Concat(step(8, nil), step(1, []byte{0x80, 97, 0, 0, 0, 0, 0, 0, 0, 0, 0, 12, 0, 1, 0x10, 0})))
 	f.Fuzz(func(t *testing.T, in []byte) {
 		down := &texts{t: t, sent: map[index][]byte{}, ext: map[uint32]*rtp.Extender{}}
