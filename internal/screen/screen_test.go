@@ -530,20 +530,34 @@ func TestSlowViewerHoldsUpNobody(t *testing.T) {
 }
 
 func TestSocketsAreAskedWhetherTheyAreThere(t *testing.T) {
-	s := newStage(t, Config{Heartbeat: 50 * time.Millisecond})
-	ann, view := s.sharing(t, "ann"), s.viewing(t, "ann")
-	ann.gets(local(heartbeatResponse), local(heartbeatRequest))
-	view.gets([]byte{viewNoScreen}, []byte{viewEchoRequest})
-	// Neither answers.
-	for _, c := range []*client{ann, view} {
-		for {
-			if _, _, err := c.conn.Read(c.ctx); err != nil {
-				if c.ctx.Err() != nil {
-					t.Error("a silent socket stays")
+	for name, c := range map[string]struct {
+		open func(*testing.T, *stage) *client
+		asks []byte
+	}{
+		"sharing": {func(t *testing.T, s *stage) *client { return dial(t, s.share, subprotocol, "ann") }, local(heartbeatRequest)},
+		"viewing": {func(t *testing.T, s *stage) *client { return s.viewing(t, "ann") }, []byte{viewEchoRequest}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			// On a machine that stands still the socket ends before it could be asked.
+			for beat := 50 * time.Millisecond; beat < 30*time.Second; beat *= 2 {
+				client := c.open(t, newStage(t, Config{Heartbeat: beat})) // which never answers
+				asked := false
+				for {
+					_, msg, err := client.conn.Read(client.ctx)
+					if err != nil {
+						break
+					}
+					asked = asked || bytes.Equal(msg, c.asks)
 				}
-				break
+				if client.ctx.Err() != nil {
+					t.Fatal("a silent socket stays")
+				}
+				if asked {
+					return
+				}
 			}
-		}
+			t.Error("a silent socket is not asked")
+		})
 	}
 }
 
