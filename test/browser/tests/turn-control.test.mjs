@@ -49,8 +49,9 @@ for (const { name, asks, method, check } of forms) {
     await ann.hears([tones.ben], everyTone);
     await ben.hears([tones.ann], everyTone);
 
-    assert.equal(asked.length, 1);
-    const [response] = asked;
+    // Once, or again where a machine that is held up had it connect again.
+    assert.ok(asked.length > 0);
+    const response = asked.at(-1);
     const request = response.request();
     assert.equal(request.method(), method);
     check({
