@@ -144,7 +144,7 @@ func embedLocked(cfg Config, log *slog.Logger) (_ *engine, err error) {
 	if !srv.JetStreamEnabled() || !srv.ReadyForConnections(startTimeout) {
 		return nil, fmt.Errorf("the embedded store did not start: is %s writable and whole?%s", cfg.Dir, e.said.text())
 	}
-	nc, err := nats.Connect("", append(e.options(log), nats.InProcessServer(srv))...)
+	nc, err := nats.Connect("", append(e.options(log), nats.InProcessServer(srv), nats.Timeout(startTimeout))...)
 	if err != nil {
 		return nil, fmt.Errorf("connect to the embedded store: %w", err)
 	}

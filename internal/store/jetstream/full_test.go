@@ -153,7 +153,7 @@ func TestFullDisk(t *testing.T) {
 					}
 				}
 				keys.expect(t, s)
-				if n := log.count("level=ERROR"); n != round {
+				if n := log.count("changes are refused until it can"); n != round {
 					t.Errorf("%d lines of error after the disk was full %d times", n, round)
 				}
 				free()

@@ -262,7 +262,7 @@ func TestAwayTooLong(t *testing.T) {
 func TestServerRestarts(t *testing.T) {
 	dir := t.TempDir()
 	srv, url := outside(t, dir, 0, 1<<20)
-	s := open(t, Config{URL: url, CommitTimeout: 500 * time.Millisecond})
+	s := open(t, Config{URL: url, CommitTimeout: 5 * time.Second}) // the update between waits for so long
 	put(t, s, "before", "1")
 	srv.Shutdown()
 	srv.WaitForShutdown()
