@@ -67,7 +67,7 @@ var mediaFigures = []mediaFigure{
 	{"tcp_accepted_total", "Connections for media over TCP.", false, func(s *media.Stats) float64 { return float64(s.Transport.StreamsAccepted.Load()) }},
 	{"tcp_refused_total", "Of them those that ended because they proved nothing in time, were too many before that, or brought what is no frame.", false, func(s *media.Stats) float64 {
 		t := s.Transport
-		return float64(t.StreamsCrowded.Load() + t.StreamsMute.Load() + t.StreamsMalformed.Load())
+		return float64(t.StreamsCrowded.Load() + t.StreamsMute.Load() + t.StreamsNoisy.Load() + t.StreamsMalformed.Load())
 	}},
 	{"tcp_slow_total", "Of them those that ended because the client did not read.", false, func(s *media.Stats) float64 { return float64(s.Transport.StreamsSlow.Load()) }},
 	{"tcp_packets_in_total", "Packets received over TCP.", false, func(s *media.Stats) float64 { return float64(s.Transport.StreamPacketsIn.Load()) }},

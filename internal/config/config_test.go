@@ -249,3 +249,62 @@ func TestHelp(t *testing.T) {
 		t.Errorf("got %v and %q", err, out.String())
 	}
 }
+
+func TestAdvertisedMedia(t *testing.T) {
+	for _, tt := range []struct {
+		items    string
+		udp, tcp string // the lists in brackets; both empty: an error
+	}{
+		{"203.0.113.10", "[203.0.113.10:0]", "[203.0.113.10:0]"},
+		{"203.0.113.10:40000", "[203.0.113.10:40000]", "[203.0.113.10:40000]"},
+		{"203.0.113.10:40000/udp,203.0.113.10:443/tcp", "[203.0.113.10:40000]", "[203.0.113.10:443]"},
+		{"203.0.113.10/tcp", "[]", "[203.0.113.10:0]"},
+		{"192.168.1.5,2001:db8::10,[2001:db8::11],[2001:db8::12]:7/udp",
+			"[192.168.1.5:0 [2001:db8::10]:0 [2001:db8::11]:0 [2001:db8::12]:7]", "[192.168.1.5:0 [2001:db8::10]:0 [2001:db8::11]:0]"},
+		{"meet.example.org", "", ""},
+		{"203.0.113.10/sctp", "", ""},
+		{"203.0.113.10/", "", ""},
+		{"0.0.0.0", "", ""},
+		{"[::]:7100", "", ""},
+		{"fe80::1%eth0", "", ""},
+		{"203.0.113.10:70000", "", ""},
+	} {
+		c := Default()
+		c.MediaAdvertise = strings.Split(tt.items, ",")
+		udp, tcp, err := c.AdvertisedMedia()
+		if tt.udp == "" {
+			if err == nil || !strings.HasPrefix(err.Error(), "media_advertise: ") {
+				t.Errorf("%s: %v", tt.items, err)
+			}
+			continue
+		}
+		if err != nil || fmt.Sprint(udp) != tt.udp || fmt.Sprint(tcp) != tt.tcp {
+			t.Errorf("%s: %v and %v, %v", tt.items, udp, tcp, err)
+		}
+	}
+}
+
+func TestNetworksAreRefused(t *testing.T) {
+	for want, change := range map[string]func(*Config){
+		"media_transports: \"quic\"":       func(c *Config) { c.MediaTransports = []string{"udp", "quic"} },
+		"media_transports: none":           func(c *Config) { c.MediaTransports = nil },
+		"turn must be never":               func(c *Config) { c.MediaTransports = []string{"tcp"} },
+		"media_tcp_listen: tcp is none":    func(c *Config) { c.MediaTransports, c.MediaTCPListen = []string{"udp"}, ":1" },
+		"media_tcp_listen: \"x\"":          func(c *Config) { c.MediaTCPListen = "x" },
+		"turn_tls_listen: \"443\"":         func(c *Config) { c.TURNTLSListen = "443" },
+		"needs turn_tls_cert":              func(c *Config) { c.TURNTLSListen, c.TURNTLSCert = ":443", "cert" },
+		"need turn_tls_listen":             func(c *Config) { c.TURNTLSKey = "key" },
+		"media_advertise: \"example.org\"": func(c *Config) { c.MediaAdvertise = []string{"example.org"} },
+	} {
+		c := Default()
+		change(&c)
+		if err := c.Validate(); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("got %v, want %s", err, want)
+		}
+	}
+	c := Default()
+	c.MediaTransports, c.TURN = []string{"tcp"}, "never"
+	if err := c.Validate(); err != nil {
+		t.Error(err)
+	}
+}

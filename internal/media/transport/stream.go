@@ -176,7 +176,7 @@ func (s *stream) readLoop(head []byte) {
 				_ = s.conn.SetReadDeadline(time.Now().Add(s.mux.cfg.IdleTimeout))
 			}
 		} else if brought > unprovedBytes {
-			st.StreamsMute.Add(1)
+			st.StreamsNoisy.Add(1)
 			return
 		}
 		n, err := s.conn.Read(buf[have:])

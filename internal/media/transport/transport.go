@@ -157,10 +157,10 @@ type Stats struct {
 	// many of them no right check has come by.
 	StreamsOpen, StreamsUnproved atomic.Int64
 	// StreamsAccepted counts all of them. Ended were: StreamsCrowded before a check,
-	// because too many were, StreamsMute before a check, because their time or their
-	// bytes were over, StreamsMalformed by what was no frame, StreamsSlow because
-	// their client did not read.
-	StreamsAccepted, StreamsCrowded, StreamsMute, StreamsMalformed, StreamsSlow atomic.Uint64
+	// because too many were, StreamsMute and StreamsNoisy before a check, because
+	// their time or their bytes were over, StreamsMalformed by what was no frame,
+	// StreamsSlow because their client did not read.
+	StreamsAccepted, StreamsCrowded, StreamsMute, StreamsNoisy, StreamsMalformed, StreamsSlow atomic.Uint64
 	// StreamPacketsIn and StreamPacketsOut count frames, StreamDropped those that
 	// found the queue of their stream full or the stream gone.
 	StreamPacketsIn, StreamPacketsOut, StreamDropped atomic.Uint64
