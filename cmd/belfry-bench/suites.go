@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime"
 	"slices"
 	"strings"
 	"time"
@@ -44,6 +45,7 @@ func parseSuite(args []string, stderr io.Writer) (suite, error) {
 	if o.word == "compare" {
 		f.IntVar(&o.bench.Runs, "runs", 3, "runs of each workload on each server, by turns")
 		f.StringVar(&o.servers, "servers", "belfry,pion,janus", "which servers")
+		f.BoolVar(&o.bench.Floor, "floor", runtime.GOOS == "linux", "measure the bare work first: headers, seals, sends, codec, with nothing around them")
 		f.DurationVar(&o.limit, "limit", 3*time.Hour, "end after so long, with what there is")
 	} else {
 		o.servers = "belfry"
@@ -56,7 +58,7 @@ func parseSuite(args []string, stderr io.Writer) (suite, error) {
 		return o, fmt.Errorf("what is %q?", f.Arg(0))
 	}
 	if o.small {
-		o.bench.Time, o.bench.Warm, o.bench.Most = min(o.bench.Time, time.Second), 0, 4
+		o.bench.Time, o.bench.Warm, o.bench.Most, o.bench.Floor = min(o.bench.Time, time.Second), 0, 4, false
 	}
 	for name := range strings.SplitSeq(o.servers, ",") {
 		if !slices.Contains([]string{"belfry", "pion", "janus"}, name) {
@@ -84,7 +86,7 @@ func (o suite) run(ctx context.Context, stdout io.Writer) error {
 		o.bench.Save = nil
 		c, failed := bench.Grow(ctx, list, start, o.bench)
 		fmt.Fprintln(stdout, "\n"+c.Markdown("images"))
-		return errors.Join(failed, o.save(c), o.write(c))
+		return errors.Join(failed, o.save(c), o.write(len(c.Grown), c))
 	}
 	list := bench.Suite(o.small)
 	for i := range list {
@@ -97,11 +99,11 @@ func (o suite) run(ctx context.Context, stdout io.Writer) error {
 	o.bench.Save = func(c *bench.Comparison) { unsaved = o.save(c) }
 	c, failed := bench.Compare(ctx, list, start, o.bench)
 	fmt.Fprintln(stdout, "\n"+c.Markdown())
-	return errors.Join(failed, unsaved, o.write(c))
+	return errors.Join(failed, unsaved, o.write(len(c.Lines), c))
 }
 
-func (o suite) write(result interface{ Write(docs string) error }) error {
-	if o.docs == "" {
+func (o suite) write(lines int, result interface{ Write(docs string) error }) error {
+	if o.docs == "" || lines == 0 { // what was there before is better than nothing
 		return nil
 	}
 	return result.Write(o.docs)

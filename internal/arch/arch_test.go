@@ -22,7 +22,7 @@ var allowed = map[string][]string{
 	"internal/account":            {"internal/meeting"},
 	"internal/api/...":            {"internal/meeting", "internal/account", "internal/sigv4", "internal/api/..."},
 	"internal/app":                {"internal/..."},
-	"internal/bench":              {"internal/bench/...", "internal/media/opus", "internal/signaling/signalpb"},
+	"internal/bench":              {"internal/bench/...", "internal/media/opus", "internal/media/rtp", "internal/media/srtp", "internal/media/udp", "internal/signaling/signalpb"},
 	"internal/bench/check":        {},
 	"internal/bench/chart":        {},
 	"internal/bench/janus":        {"internal/bench/process"},

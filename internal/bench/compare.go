@@ -15,6 +15,7 @@ type Comparison struct {
 	Machine Machine   `json:"machine"`
 	Begun   time.Time `json:"begun"`
 	Runs    int       `json:"runs"` // of each workload on each server
+	Floor   *Floor    `json:"floor,omitempty"`
 	Lines   []Line    `json:"lines"`
 	Rows    []Row     `json:"rows"` // all of them, in their order
 }
@@ -39,6 +40,7 @@ type Options struct {
 	Limit      time.Duration        // of one run, joining included; 0: 3 minutes
 	Most       int                  // a growing load ends there; 0: 4000
 	Say        func(string, ...any) // told what happens; may be nil
+	Floor      bool                 // measure the bare work first
 	Save       func(*Comparison)    // given what there is after each workload; may be nil
 }
 
@@ -68,6 +70,14 @@ func (o *Options) fill() {
 func Compare(ctx context.Context, suite []Workload, start Start, o Options) (*Comparison, error) {
 	o.fill()
 	c := &Comparison{Machine: ThisMachine(), Begun: time.Now().UTC(), Runs: o.Runs}
+	if o.Floor {
+		f, err := MeasureFloor()
+		if err != nil {
+			return c, err
+		}
+		c.Floor = &f
+		o.Say("the bare work: %+v", f)
+	}
 	var last []Row
 	for i, w := range suite {
 		var rows []Row
@@ -200,6 +210,8 @@ func figures(w Workload, rows []Row, notes map[string]string) map[string]Figure 
 				f.Note = fmt.Sprintf("%.200s", r.Failed)
 			case w.Metric == Sound && r.AudioP50 == 0:
 				f.Note = "no sound that can be timed was heard"
+			case collapsed(r) != "":
+				f.Note = collapsed(r)
 			default:
 				list = append(list, w.Metric.Of(r))
 			}

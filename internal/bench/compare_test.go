@@ -49,6 +49,20 @@ func compared(w Workload, spent map[string][]float64) Line {
 	return Line{Workload: w, Figures: figures(w, rows, nil)}
 }
 
+// What a server spends on serving nobody is no figure.
+func TestCollapsed(t *testing.T) {
+	w := Workload{Load: audio(100, 1), Metric: PerPerson, Servers: []string{jan}}
+	w.Load.Time = 10 * time.Second
+	r := Row{Server: jan, Load: w.Load, People: 100, PerPerson: 0.8, Audio: check.Counts{Expected: 3000, Received: 2900}}
+	if f := figures(w, []Row{r}, nil)[jan]; f.Runs != 0 || !strings.Contains(f.Note, "94 % of the sound") {
+		t.Errorf("%+v", f)
+	}
+	r.Audio = check.Counts{Expected: 49_000, Received: 48_000}
+	if f := figures(w, []Row{r}, nil)[jan]; f.Runs != 1 || f.Median != 0.8 {
+		t.Errorf("%+v", f)
+	}
+}
+
 func TestTargets(t *testing.T) {
 	w := Workload{Load: Load{Name: "a load"}, Metric: PerPacket, Servers: []string{ours, plain, jan}, Target: 6, Fewer: 5}
 	for name, c := range map[string]struct {
@@ -78,7 +92,7 @@ func TestMarkdownOfAComparison(t *testing.T) {
 	c := &Comparison{Runs: 3, Lines: []Line{compared(w, map[string][]float64{ours: {5, 4, 9}, plain: {30, 20, 25.5}, jan: {-1}})}}
 	text := c.Markdown()
 	for _, want := range []string{
-		"| a load | µs of CPU a packet delivered | 5.00 (4.00–9.00) | 25.5 (20.0–30.0) | – | 5.10× | | ≤ 6.00, 5.00 times less than each | met |\n",
+		"| a load | µs of CPU a packet delivered | 5.00 (4.00–9.00) | 25.5 (20.0–30.0) | – | 5.10× | | ≤ 6.00, 5.00 times less than each | met |  |\n",
 		"- Janus, a load (µs of CPU a packet delivered): collapsed / with two lines\n",
 	} {
 		if !strings.Contains(text, want) {

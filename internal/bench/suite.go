@@ -68,7 +68,11 @@ const (
 )
 
 func video(publishers, viewers, rate int) Load {
-	return Load{Name: fmt.Sprintf("video %d×%d, %s", publishers, publishers+viewers, Rate(rate)), Meetings: 1,
+	to := viewers
+	if viewers == 0 { // one another
+		to = publishers
+	}
+	return Load{Name: fmt.Sprintf("video %d×%d, %s", publishers, to, Rate(rate)), Meetings: 1,
 		Publishers: publishers, Viewers: viewers, Mutual: viewers == 0, VideoRate: rate}
 }
 
@@ -161,6 +165,17 @@ func Bears(r Row) (well bool, why string) {
 		why += " (the load generator was late itself)"
 	}
 	return false, why
+}
+
+// collapsed says how much was missing, when a server gave less than half of what it should.
+func collapsed(r Row) string {
+	if heard := r.heard(); r.Load.Audio && float64(r.Audio.Received) < heard/2 {
+		return fmt.Sprintf("it collapses: %.0f %% of the sound is missing", 100-100*float64(r.Audio.Received)/max(heard, 1))
+	}
+	if r.Video.Received < r.Video.Expected/2 {
+		return fmt.Sprintf("it collapses: %.0f %% of the video is missing", share(r.Video.Lost(), r.Video.Expected))
+	}
+	return ""
 }
 
 // heard is how many packets of sound people should have got in all: one stream each.

@@ -26,7 +26,7 @@ func (c *Comparison) Markdown() string {
 	for _, name := range others {
 		fmt.Fprintf(&b, " %s to Belfry |", called[name])
 	}
-	fmt.Fprint(&b, " target | |\n|---|---|---|---|---|---|---|---|---|\n")
+	fmt.Fprint(&b, " target | | bare work |\n|---|---|---|---|---|---|---|---|---|---|\n")
 	var notes []string
 	for _, l := range c.Lines {
 		what := l.Load.Name
@@ -44,7 +44,11 @@ func (c *Comparison) Markdown() string {
 				fmt.Fprint(&b, " |")
 			}
 		}
-		fmt.Fprintf(&b, " %s | %s |\n", l.target(), l.verdict())
+		floor := ""
+		if c.Floor != nil && c.Floor.Of(l.Workload) > 0 {
+			floor = number(c.Floor.Of(l.Workload))
+		}
+		fmt.Fprintf(&b, " %s | %s | %s |\n", l.target(), l.verdict(), floor)
 		for _, name := range l.Servers {
 			if f := l.Figures[name]; f.Note != "" && !l.Same {
 				notes = append(notes, fmt.Sprintf("%s, %s (%s): %s", called[name], l.Load.Name, l.Metric, strings.Join(strings.Fields(f.Note), " ")))

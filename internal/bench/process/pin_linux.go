@@ -7,12 +7,22 @@ import (
 	"runtime"
 	"strconv"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
 
 // endWithUs has the kernel kill a command when this program is gone.
 func endWithUs(cmd *exec.Cmd) { cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} }
+
+// ThreadCPU is what the calling thread has used; the caller has locked itself to it.
+func ThreadCPU() (time.Duration, error) {
+	var t unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &t); err != nil {
+		return 0, fmt.Errorf("read the thread's CPU time: %w", err)
+	}
+	return time.Duration(t.Nano()), nil
+}
 
 // allow has a process open as many files as ours may: what is not written in Go
 // stays at the shell's limit, which is often 1024.

@@ -5,6 +5,7 @@ package process
 import (
 	"errors"
 	"os/exec"
+	"time"
 )
 
 var errPin = errors.New("pinning to a processor needs Linux")
@@ -18,6 +19,11 @@ func startOn(cpu int, cmd *exec.Cmd) error {
 		return errPin
 	}
 	return cmd.Start()
+}
+
+// ThreadCPU is for Linux.
+func ThreadCPU() (time.Duration, error) {
+	return 0, errors.New("the CPU time of a thread needs Linux")
 }
 
 // PinSelf is for Linux.
