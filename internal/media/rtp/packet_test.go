@@ -231,6 +231,11 @@ func FuzzParse(f *testing.F) {
 			if len(b) > len(raw) {
 				t.Fatal("extension longer than the packet")
 			}
+			if volume, _, ok := p.AudioLevel(uint8(id)); ok && volume > 127 {
+				t.Fatalf("audio level %d", volume)
+			}
+			p.AbsSendTime(uint8(id))
+			p.TransportSequence(uint8(id))
 		}
 		_ = p.Payload()
 		if refErr == nil && (ref.SSRC != p.SSRC || ref.SequenceNumber != p.Seq || len(ref.Payload) != len(p.Payload())) {
