@@ -41,6 +41,7 @@ type Packet struct {
 	SSRC        uint32
 	PadLen      int   // bytes of padding at the end, its count included
 	Arrival     int64 // ns on a monotonic clock; set by who read the packet, kept by Parse
+	Received    int64 // when it reached this machine, on the same clock, which is what a sender is told; 0: at its Arrival
 }
 
 // Parse reads the header and the padding of a decrypted packet. It keeps raw,

@@ -1,6 +1,7 @@
 package sfu
 
 import (
+	"cmp"
 	"slices"
 
 	"belfry/internal/media/rtp"
@@ -309,7 +310,7 @@ func (p *Publication) admit(pkt *rtp.Packet, now int64) {
 	}
 	if t := p.cfg.TransportCC; t != nil {
 		if seq, ok := pkt.TransportSequence(p.cfg.Extensions.TransportCC); ok {
-			t.Record(seq, pkt.Arrival)
+			t.Record(seq, cmp.Or(pkt.Received, pkt.Arrival))
 		}
 	}
 	l, rtx, unbound := p.find(pkt)

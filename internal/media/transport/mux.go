@@ -471,7 +471,7 @@ func (l *loop) media(p *udp.Packet, pkt *rtp.Packet, now int64) {
 		st.DroppedMalformed.Add(1)
 		return
 	}
-	pkt.Arrival = now
+	pkt.Arrival, pkt.Received = now, now-int64(p.Waited)
 	r := l.runOf(c)
 	r.rtp = append(r.rtp, pkt)
 }

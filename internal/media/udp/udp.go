@@ -21,6 +21,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
+	"time"
 )
 
 const (
@@ -37,8 +38,9 @@ const (
 
 // Packet is one received datagram. Data is overwritten by the next Read.
 type Packet struct {
-	Data []byte
-	Addr netip.AddrPort
+	Data   []byte
+	Addr   netip.AddrPort
+	Waited time.Duration // how long the system had it before Read returned; 0 where that is not known
 }
 
 // Inbox holds what one Read received, and the memory for it. It belongs to one

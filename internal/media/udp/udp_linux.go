@@ -54,6 +54,8 @@ func (s *Socket) probe() error {
 		if err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_BROADCAST, 0); err != nil {
 			return
 		}
+		// Without it all of one read seem to have come at once, and late when we are held up.
+		_ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1)
 		// Setting it to 0 changes nothing and fails where it is unknown.
 		s.port.segmented.Store(unix.SetsockoptInt(int(fd), unix.IPPROTO_UDP, unix.UDP_SEGMENT, 0) == nil)
 	}); e != nil {
@@ -62,12 +64,34 @@ func (s *Socket) probe() error {
 	return err
 }
 
+// stamp is the control message with the time at which a datagram came.
+type stamp struct {
+	header unix.Cmsghdr
+	at     unix.Timespec
+}
+
+// waited is how long before now the stamp was made, on the system's clock, which may
+// have been set meanwhile.
+func (s *stamp) waited(length uint64, now time.Time) time.Duration {
+	if length < uint64(unsafe.Sizeof(*s)) || s.header.Level != unix.SOL_SOCKET || s.header.Type != unix.SCM_TIMESTAMPNS {
+		return 0
+	}
+	if d := now.Sub(time.Unix(s.at.Unix())); d > 0 && d < maxWaited {
+		return d
+	}
+	return 0
+}
+
+// maxWaited bounds what is believed of the system's clock.
+const maxWaited = time.Second
+
 // inboxSys is the memory that recvmmsg fills.
 type inboxSys struct {
-	msgs  [InboxSize]mmsghdr
-	iovs  [InboxSize]unix.Iovec
-	names [InboxSize]unix.RawSockaddrInet6
-	bufs  []byte
+	stamps [InboxSize]stamp
+	msgs   [InboxSize]mmsghdr
+	iovs   [InboxSize]unix.Iovec
+	names  [InboxSize]unix.RawSockaddrInet6
+	bufs   []byte
 
 	// The system call and its result, in a method value made once: a closure made
 	// for each Read would be allocated.
@@ -109,7 +133,10 @@ func (in *inboxSys) receive(fd uintptr) bool {
 func (s *Socket) read(in *Inbox) (int, error) {
 	sys := &in.sys
 	for i := range sys.msgs {
-		sys.msgs[i].hdr.Namelen = unix.SizeofSockaddrInet6
+		h := &sys.msgs[i].hdr
+		h.Namelen = unix.SizeofSockaddrInet6
+		h.Control = (*byte)(unsafe.Pointer(&sys.stamps[i]))
+		h.SetControllen(int(unsafe.Sizeof(sys.stamps[i])))
 	}
 	sys.n, sys.errno = 0, 0
 	if err := s.raw.Read(sys.f); err != nil {
@@ -118,7 +145,7 @@ func (s *Socket) read(in *Inbox) (int, error) {
 	if sys.errno != 0 {
 		return 0, os.NewSyscallError("recvmmsg", sys.errno)
 	}
-	n := 0
+	n, now := 0, time.Now()
 	for i := range sys.n {
 		m := &sys.msgs[i]
 		if m.hdr.Flags&unix.MSG_TRUNC != 0 {
@@ -130,7 +157,7 @@ func (s *Socket) read(in *Inbox) (int, error) {
 			continue
 		}
 		at := i * MaxReceive
-		in.Packets[n] = Packet{Data: sys.bufs[at : at+int(m.n) : at+int(m.n)], Addr: addr}
+		in.Packets[n] = Packet{Data: sys.bufs[at : at+int(m.n) : at+int(m.n)], Addr: addr, Waited: sys.stamps[i].waited(uint64(m.hdr.Controllen), now)}
 		n++
 	}
 	return n, nil

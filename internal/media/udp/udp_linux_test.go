@@ -2,10 +2,14 @@ package udp
 
 import (
 	"bytes"
+	"fmt"
 	"net"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
+
+	"belfry/test/kit"
 )
 
 // A segmented send that the kernel refuses goes datagram by datagram. Segments
@@ -75,4 +79,32 @@ func TestFullBuffer(t *testing.T) {
 		t.Errorf("%d of %d datagrams are accounted for", got, n)
 	}
 	t.Logf("sent %d, dropped %d", st.PacketsOut.Load(), st.SendDrops.Load())
+}
+
+// A datagram that waited in the kernel's buffer says for how long. The kernel begins to
+// note it a moment after it was asked to.
+func TestWaited(t *testing.T) {
+	p := listen(t, "127.0.0.1:0", 1)
+	c, _ := peer(t, "udp", "127.0.0.1:0")
+	in := NewInbox()
+	kit.EventuallyNone(t, func() (missing string) {
+		begun := time.Now()
+		if _, err := c.WriteToUDPAddrPort([]byte("first"), p.Addr()); err != nil {
+			t.Fatal(err)
+		}
+		sent := time.Now()
+		time.Sleep(20 * time.Millisecond) // it waits for us
+		asked := time.Now()
+		if n, err := p.Sockets[0].Read(in); err != nil || n != 1 {
+			t.Fatal(n, err)
+		}
+		waited, least, most := in.Packets[0].Waited, asked.Sub(sent), time.Since(begun)
+		if waited > most {
+			t.Errorf("it waited %v, and is %v old", waited, most)
+		}
+		if waited < least {
+			return fmt.Sprintf("a datagram that says it waited %v, not %v", least, waited)
+		}
+		return ""
+	})
 }
