@@ -87,7 +87,7 @@ export class JanusRoom {
   async film(stream) {
     const connection = this.connection();
     const encodings = this.simulcast
-      ? [{ rid: 'l', scaleResolutionDownBy: 4, maxBitrate: 300_000 }, { rid: 'h', scaleResolutionDownBy: 1, maxBitrate: 1_200_000 }]
+      ? [{ rid: 'h', scaleResolutionDownBy: 1, maxBitrate: 1_200_000 }, { rid: 'l', scaleResolutionDownBy: 4, maxBitrate: 300_000 }] // from the highest, as Janus wants
       : [{ maxBitrate: 1_400_000 }];
     connection.addTransceiver(stream.getVideoTracks()[0], { direction: 'sendonly', streams: [stream], sendEncodings: encodings });
     await connection.setLocalDescription();
