@@ -26,6 +26,7 @@ type result struct {
 	Load    float64 `json:"load"` // of the machine, while it was measured
 	Failed  string  `json:"failed,omitempty"`
 
+	Sent    float64     `json:"sent_ms"`    // from the talker's camera until it sends the full size; negative: it did not
 	Joined  float64     `json:"joined_ms"`  // from the listener's start until its session runs
 	Picture float64     `json:"picture_ms"` // and until the first picture
 	Audio   judge.Heard `json:"audio"`
@@ -70,8 +71,8 @@ func sleepUntil(ctx context.Context, at time.Time) error {
 
 // run measures a row at a server.
 func (l *lab) run(ctx context.Context, r row, name string) (res result, err error) {
-	res = result{Network: r.Name, Server: name, Joined: -1, Picture: -1, Lower: -1, Back: -1, Mute: -1, Low: -1, High: -1, Goals: r.Goals}
-	ctx, cancel := context.WithTimeout(ctx, r.Time+75*time.Second)
+	res = result{Network: r.Name, Server: name, Sent: -1, Joined: -1, Picture: -1, Lower: -1, Back: -1, Mute: -1, Low: -1, High: -1, Goals: r.Goals}
+	ctx, cancel := context.WithTimeout(ctx, r.Time+90*time.Second)
 	defer cancel()
 	people := []*seat{l.talker, l.listener}
 	var cables [2]*link.Cable
@@ -121,10 +122,29 @@ func (l *lab) run(ctx context.Context, r row, name string) (res result, err erro
 	if err := call(0, "film", map[string]int{"width": l.width, "height": l.height, "rate": l.rate}, nil); err != nil {
 		return res, err
 	}
+	filmed := now()
 	if err := call(0, "speak", true, nil); err != nil {
 		return res, err
 	}
-	if err := sleepUntil(ctx, time.Now().Add(3*time.Second)); err != nil { // the talker's own rate has grown
+	// large waits for the full size, for so long at least and at most.
+	large := func(who int, what string, least, most time.Duration) (reached bool, err error) {
+		begun := time.Now()
+		for height := 0; ; {
+			if err := call(who, what, nil, &height); err != nil {
+				return false, err
+			}
+			if reached = reached || height >= l.height; reached && res.Sent < 0 {
+				res.Sent = now() - filmed
+			}
+			if took := time.Since(begun); took >= most || reached && took >= least {
+				return reached, nil
+			}
+			if err := sleepUntil(ctx, time.Now().Add(200*time.Millisecond)); err != nil {
+				return false, err
+			}
+		}
+	}
+	if _, err := large(0, "sending", 2*time.Second, 10*time.Second); err != nil { // the talker's own rate has grown
 		return res, err
 	}
 	if l.raw != "" {
@@ -140,10 +160,10 @@ func (l *lab) run(ctx context.Context, r row, name string) (res result, err erro
 	if err := call(1, "listen", nil, nil); err != nil {
 		return res, err
 	}
-	begin := time.Now().Add(4 * time.Second) // jitter buffers and rates have settled
-	if err := sleepUntil(ctx, begin); err != nil {
+	if _, err := large(1, "height", 3*time.Second, 8*time.Second); err != nil { // jitter buffers and rates have settled
 		return res, err
 	}
+	begin := time.Now()
 	from := now()
 	var capAt, freeAt, brokeAt float64
 	for _, s := range r.Steps {

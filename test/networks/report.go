@@ -13,8 +13,8 @@ func (r result) String() string {
 	if r.Failed != "" {
 		return fmt.Sprintf("%-14s %-7s load %4.1f  FAILED: %s", r.Network, r.Server, r.Load, r.Failed)
 	}
-	return fmt.Sprintf("%-14s %-7s load %4.1f  joined %.0f picture %.0f | audio %.1f %% gaps %d (%.0f) %.0f/%.0f ms score %.0f | video %.1f fps freezes %d %.1f s (%.0f) %dp@%.1f %.0f/%.0f ms | lower %.0f back %.0f outage %.0f again %d stayed %v | mute %.0f low %.0f high %.0f | %s",
-		r.Network, r.Server, r.Load, r.Joined, r.Picture, 100*r.Audio.Share, r.Audio.Gaps, r.Audio.Longest, r.Audio.P50, r.Audio.P95, r.Audio.Score,
+	return fmt.Sprintf("%-14s %-7s load %4.1f  sent %.0f joined %.0f picture %.0f | audio %.1f %% gaps %d (%.0f) %.0f/%.0f ms score %.0f | video %.1f fps freezes %d %.1f s (%.0f) %dp@%.1f %.0f/%.0f ms | lower %.0f back %.0f outage %.0f again %d stayed %v | mute %.0f low %.0f high %.0f | %s",
+		r.Network, r.Server, r.Load, r.Sent, r.Joined, r.Picture, 100*r.Audio.Share, r.Audio.Gaps, r.Audio.Longest, r.Audio.P50, r.Audio.P95, r.Audio.Score,
 		r.Video.PerSecond, r.Video.Freezes, r.Video.Frozen/1000, r.Video.Longest, r.Video.Height, r.Video.Reached/1000, r.Video.P50, r.Video.P95,
 		r.Lower, r.Back, r.Outage, r.Again, r.Stayed, r.Mute, r.Low, r.High, r.Sizes)
 }
@@ -30,16 +30,16 @@ func ms(v float64) string {
 func table(results []result) string {
 	var b strings.Builder
 	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
-	line("| Network | Server | joined ms | first picture ms | sound as said %% | gaps > 60 ms (longest) | mouth to ear ms p50 / p95 | score | pictures/s | freezes > 200 ms (all, longest s) | height, after s | glass to glass ms p50 / p95 | connected anew | stayed | load |")
-	line("|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|")
+	line("| Network | Server | sent in full ms | joined ms | first picture ms | sound as said %% | gaps > 60 ms (longest) | mouth to ear ms p50 / p95 | score | pictures/s | freezes > 200 ms (all, longest s) | height, after s | glass to glass ms p50 / p95 | connected anew | stayed | load |")
+	line("|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|")
 	for _, r := range results {
 		if r.Failed != "" {
-			line("| %s | %s | failed: %s ||||||||||||| %.0f |", r.Network, r.Server, strings.ReplaceAll(firstLine(r.Failed), "|", "/"), r.Load)
+			line("| %s | %s | failed: %s |||||||||||||| %.0f |", r.Network, r.Server, strings.ReplaceAll(firstLine(r.Failed), "|", "/"), r.Load)
 			continue
 		}
 		a, v := r.Audio, r.Video
-		line("| %s | %s | %s | %s | %.1f | %d (%s) | %s / %s | %.0f | %.1f | %d (%.1f, %.1f) | %d, %.1f | %s / %s | %d | %s | %.0f |",
-			r.Network, r.Server, ms(r.Joined), ms(r.Picture), 100*a.Share, a.Gaps, ms(a.Longest), ms(a.P50), ms(a.P95), a.Score,
+		line("| %s | %s | %s | %s | %s | %.1f | %d (%s) | %s / %s | %.0f | %.1f | %d (%.1f, %.1f) | %d, %.1f | %s / %s | %d | %s | %.0f |",
+			r.Network, r.Server, ms(r.Sent), ms(r.Joined), ms(r.Picture), 100*a.Share, a.Gaps, ms(a.Longest), ms(a.P50), ms(a.P95), a.Score,
 			v.PerSecond, v.Freezes, v.Frozen/1000, v.Longest/1000, v.Height, v.Reached/1000, ms(v.P50), ms(v.P95), r.Again, map[bool]string{true: "yes", false: "no"}[r.Stayed], r.Load)
 	}
 	line("")

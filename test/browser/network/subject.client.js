@@ -231,8 +231,17 @@ class Subject {
 
   noticed() { return this.events; }
 
-  /** How many pictures came so far. */
-  pictures() { return this.frames.length / 4; }
+  /** The height of the largest picture that is being sent. */
+  async sending() {
+    const now = {};
+    for (const entry of await this.stats('outbound-rtp')) if (entry.kind === 'video') now[entry.ssrc] = { frames: entry.framesEncoded, height: entry.frameHeight ?? 0 };
+    const was = this.sent ?? {};
+    this.sent = now;
+    return Math.max(0, ...Object.keys(now).filter((ssrc) => now[ssrc].frames > (was[ssrc]?.frames ?? 0)).map((ssrc) => now[ssrc].height));
+  }
+
+  /** The height of the last picture that came. */
+  height() { return this.frames.at(-1) ?? 0; }
 
   peerConnections() { return this.room ? this.room.peerConnections() : [this.session.audioVideoController.rtcPeerConnection].filter(Boolean); }
 
