@@ -39,6 +39,7 @@ type Peer struct {
 	lastPacket                 int64
 	transportCC                bool // its received videos may have transport-wide feedback
 	follow                     bool // it chooses layers by itself
+	whole                      bool // it asks for senders and leaves the layers to us
 
 	// What was negotiated.
 	session, version uint64 // of the answers' o= line
@@ -66,6 +67,7 @@ func newPeer(b *Bridge, spec meeting.PeerSpec, events meeting.PeerEvents) *Peer 
 		muted: spec.Muted, capabilities: spec.Capabilities,
 		session: uint64(newSSRC()), lastSSRC: newSSRC(), lastPacket: transport.Now(),
 		transportCC: spec.ReadsBandwidth || spec.Adaption == meeting.AdaptionServer,
+		whole:       spec.Adaption == meeting.AdaptionServer,
 		follow:      spec.Adaption == meeting.AdaptionClient || spec.Adaption == meeting.AdaptionProbing,
 	}
 	return p
@@ -313,7 +315,7 @@ func (p *Peer) Downlink() *sfu.Downlink { return p.downlink }
 func (p *Peer) way() *sfu.Downlink {
 	if p.downlink == nil {
 		p.downlink = p.bridge.router.NewDownlink(sfu.DownlinkConfig{
-			Follow: p.follow,
+			Follow: p.follow, Whole: p.whole,
 			OnPause: func(groupIDs []uint32, paused bool) {
 				p.bridge.later = append(p.bridge.later, func() { p.events.VideoPaused(groupIDs, paused) })
 			},

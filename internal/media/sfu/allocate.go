@@ -68,7 +68,7 @@ func (d *Downlink) allocate(now int64) {
 				s.tellPaused(false)
 				s.apply(now)
 			}
-			if s.at >= 0 && !d.cfg.Follow {
+			if (s.at >= 0 || d.cfg.Whole) && !d.cfg.Follow {
 				s.take(len(s.ladder)-1, now)
 			}
 		}
@@ -168,7 +168,7 @@ func (s *Share) look(wish *layer) {
 	s.ladder = s.ladder[:0]
 	for _, p := range s.d.r.points {
 		l := s.d.r.layers[p.StreamID]
-		if l == nil || l.index > wish.index {
+		if l == nil || l.index > wish.index && !s.d.cfg.Whole {
 			continue
 		}
 		s.ladder = append(s.ladder, step{p, int64(p.Bps)})
@@ -191,6 +191,10 @@ func (s *Share) look(wish *layer) {
 		return
 	}
 	s.at = -1
+	if n := len(s.ladder); s.open && n > 0 && s.ladder[n-1].point.StreamID == was.StreamID {
+		s.at = n - 1
+		return
+	}
 	for i, st := range s.ladder {
 		if st.point.StreamID == was.StreamID && st.point.Spatial <= was.Spatial && st.point.Temporal <= was.Temporal {
 			s.at = i
@@ -358,13 +362,14 @@ func (s *Share) back(congested bool, now int64) {
 
 // take makes a step what flows.
 func (s *Share) take(i int, now int64) {
-	if i == s.at && s.sub.StreamID() == s.ladder[i].point.StreamID && s.chosen == s.ladder[i].point.key() {
+	open := i == len(s.ladder)-1 && s.unlimited()
+	if i == s.at && s.sub.StreamID() == s.ladder[i].point.StreamID && s.open == open && (open || s.chosen == s.ladder[i].point.key()) {
 		return
 	}
-	s.at = i
+	s.at, s.open = i, open
 	s.chosen = s.ladder[i].point.key()
 	p := s.ladder[i].point
-	if i == len(s.ladder)-1 && s.unlimited() {
+	if open {
 		p.Spatial, p.Temporal = All, All
 	}
 	s.sub.Choose(p, now)

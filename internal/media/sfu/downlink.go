@@ -13,6 +13,9 @@ type DownlinkConfig struct {
 	// Follow leaves the choice to the client: what it asks for is what it gets, and
 	// the bandwidth is only measured.
 	Follow bool
+	// Whole says that the client asks for senders, by any stream of theirs, and not for
+	// layers: it leaves the layer to us, also where a better one comes later.
+	Whole bool
 	// OnPause is called, from within a call to the Router, when the videos of these
 	// groups were paused because they do not fit, or go on. It must not call back;
 	// nil is allowed.
@@ -55,6 +58,7 @@ type Share struct {
 	backoff int64
 	pick    int
 	chosen  pointKey
+	open    bool  // chosen without a limit on the layers of the stream
 	gap     bool  // nothing for the moment, because too much of it is on the way
 	solo    bool  // one stream of one quality, which only its sender can change
 	most    int64 // bit/s that the sender said it would send of it
@@ -136,6 +140,9 @@ func (s *Share) Want(streamID uint32, now int64) {
 		s.tellPaused(false)
 		s.at, s.ask, s.tight, s.hold, s.backoff, s.gap = -1, 0, 0, 0, 0, false
 		s.apply(now)
+	}
+	if same && s.d.cfg.Whole {
+		return
 	}
 	if same && !s.d.cfg.Follow && s.at >= 0 && s.at < len(s.ladder) {
 		if l := s.d.r.layers[s.ladder[s.at].point.StreamID]; l != nil && l.pub == after.pub && l.index <= after.index {

@@ -524,6 +524,33 @@ func TestALayerThatStopsHasAStandIn(t *testing.T) {
 	w.wait("the higher one again", 5*second, func() bool { return v.flows(0, c) == 1 })
 }
 
+// A client that leaves the layers to us asks for a sender once, by what there is then.
+func TestABetterLayerThatComesLater(t *testing.T) {
+	for _, tells := range []bool{true, false} {
+		w := newWorld(t)
+		c := w.camera("a", 150_000, 600_000)
+		c.layers[1].on = false
+		v := w.watch(5_000_000)
+		v.down.cfg.Whole = true
+		if !tells {
+			v.tellAt = 1 << 62
+		}
+		v.add(c.layerID(0))
+		w.run(3 * second)
+		if v.flows(0, c) != 0 {
+			t.Fatal("the only layer does not flow")
+		}
+		c.layers[1].on = true
+		w.wait("the better layer", 5*second, func() bool { return v.flows(0, c) == 1 })
+		v.shares[0].Want(c.layerID(0), w.now)
+		v.shares[0].Want(c.layerID(1), w.now)
+		w.run(second)
+		if v.flows(0, c) != 1 {
+			t.Error("naming another stream of the same sender changed what flows")
+		}
+	}
+}
+
 func TestADownlinkThatEnds(t *testing.T) {
 	w := newWorld(t)
 	c := w.camera("a", 900_000)

@@ -34,7 +34,7 @@ class Person {
 
   last(name) { return this.log.filter((entry) => entry.name === name).at(-1); }
 
-  async join({ meeting, attendee, tone = 0, right = 0, audio, muteFirst = false, codec, simulcast = false, svc = false, unifiedPlan = true }) {
+  async join({ meeting, attendee, tone = 0, right = 0, audio, muteFirst = false, codec, simulcast = false, svc = false, unifiedPlan = true, policy }) {
     const logger = new chime.NoOpLogger();
     const devices = new chime.DefaultDeviceController(logger);
     const configuration = new chime.MeetingSessionConfiguration({ Meeting: meeting }, { Attendee: attendee });
@@ -42,6 +42,13 @@ class Person {
     configuration.enableSVC = svc;
     // Off by default up to 1.16, always on from 3.0.
     configuration.enableUnifiedPlanForChromiumBasedBrowsers = unifiedPlan;
+    if (policy === 'priority') {
+      configuration.videoDownlinkBandwidthPolicy = new chime.VideoPriorityBasedPolicy(logger);
+      configuration.videoDownlinkBandwidthPolicy.addObserver({
+        tileWillBePausedByDownlinkPolicy: (tile) => this.note('tilePaused', tile),
+        tileWillBeUnpausedByDownlinkPolicy: (tile) => this.note('tileUnpaused', tile),
+      });
+    }
     this.session = new chime.DefaultMeetingSession(configuration, logger, devices);
     this.av = this.session.audioVideo;
     this.me = attendee.AttendeeId;
@@ -173,8 +180,8 @@ class Person {
     });
   }
 
-  /** A canvas that shows one colour, with a square that moves. */
-  picture(colour, width = 640, height = 360) {
+  /** A canvas that shows one colour, with a square that moves; a busy one costs much to code. */
+  picture(colour, width = 640, height = 360, busy = false) {
     const canvas = document.createElement('canvas');
     canvas.width = width;
     canvas.height = height;
@@ -185,6 +192,10 @@ class Person {
       pen.fillRect(0, 0, width, height);
       pen.fillStyle = 'black';
       pen.fillRect((step++ * 7) % (width - 40), 10, 40, 40);
+      for (let i = 0; busy && i < 400; i++) {
+        pen.fillStyle = `hsl(${Math.random() * 360} 100% ${Math.random() * 100}%)`;
+        pen.fillRect(Math.random() * width, (Math.random() * height) / 2, 24, 16);
+      }
     }, 1000 / 15);
     this.timers = [...(this.timers ?? []), timer];
     const stream = canvas.captureStream(15);
@@ -193,8 +204,16 @@ class Person {
     return stream;
   }
 
-  async camera(colour, width, height) {
-    await (this.av.startVideoInput ?? this.av.chooseVideoInputDevice).call(this.av, this.picture(colour, width, height));
+  async camera(colour, width, height, busy) {
+    await (this.av.startVideoInput ?? this.av.chooseVideoInputDevice).call(this.av, this.picture(colour, width, height, busy));
+    this.av.startLocalVideoTile();
+  }
+
+  /** The browser's own camera, asked for pictures of this size. */
+  async device(width, height) {
+    this.av.chooseVideoInputQuality(width, height, 15);
+    const [camera] = await this.av.listVideoInputDevices();
+    await this.av.startVideoInput(camera.deviceId);
     this.av.startLocalVideoTile();
   }
 
