@@ -71,10 +71,10 @@ func TestStreamAndAddressChange(t *testing.T) {
 		eventually(t, "the end of the stream", gone.ended.Load)
 		// The client need not nominate: the stream is over.
 		cl.check(controlling)
-		cl.exchange(c, r, uint16(105+10*i))
 		if c.OverTCP() || c.RemoteAddr() != cl.addr() {
 			t.Fatal("did not come back to UDP")
 		}
+		cl.exchange(c, r, uint16(105+10*i))
 	}
 	if got := m.Stats().HandshakesDone.Load(); got != 1 {
 		t.Errorf("%d handshakes", got)
