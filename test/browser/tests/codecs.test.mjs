@@ -12,7 +12,7 @@ const sent = async (person) => (await person.run(() => window.person.stats())).f
 
 async function moves(person, from) {
   const before = await frames(person, from);
-  await eventually(`pictures of ${from} that go on`, async () => (await frames(person, from)) > before + 15, 60_000);
+  await eventually(`pictures of ${from} that go on`, async () => (await frames(person, from)) > before + 15);
 }
 
 for (const codec of ['vp9', 'av1']) {
