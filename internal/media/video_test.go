@@ -606,8 +606,10 @@ func TestManySectionsInTheLifeOfAConnection(t *testing.T) {
 			t.Fatalf("SSRC %d is used again under the same keys", ssrc)
 		}
 		seen[ssrc] = true
-		a.film(true)
-		eventually(t, "a picture in section "+s.mid, func() bool { return b.count(ssrc) > 0 })
+		eventually(t, "a picture in section "+s.mid, func() bool {
+			a.film(true) // again: a busy machine loses packets on loopback too
+			return b.count(ssrc) > 0
+		})
 	}
 	if b.bad > 0 {
 		t.Errorf("%d packets could not be decrypted", b.bad)
