@@ -270,47 +270,57 @@ func (d *Dependency) Rewrite(dst, b []byte, frame uint16, active uint32, targets
 		binary.BigEndian.PutUint16(dst[1:], frame)
 		return dst
 	}
-	w := bitWriter{b: dst}
-	r := bitReader{b: b, plain: true}
-	w.put(r.u(8), 8)
+	active &= 1<<targets - 1
+	w := bitWriter{b: dst[:0]}
+	w.put(uint32(b[0]), 8)
 	w.put(uint32(frame), 16)
-	r.u(16)
-	rest := 0
-	if len(b) > 3 {
-		w.put(r.u(5)|0x08, 5)
-		w.copyBits(&r, int(d.activeAt)-29)
-		if d.hasActive {
-			r.u(int(targets))
-		}
-		rest = 8*len(b) - 8*r.pos - r.bit
-	} else {
-		w.put(0x08, 5)
+	if len(b) == 3 {
+		w.put(hasActive, 5)
+		w.put(active, int(targets))
+		return w.bytes()
 	}
+	w.put(uint32(b[3]>>3)|hasActive, 5)
+	w.copyBits(b, 29, int(d.activeAt))
 	w.put(active, int(targets))
-	w.copyBits(&r, rest)
-	return dst[:(w.n+7)/8]
+	rest := int(d.activeAt)
+	if d.hasActive {
+		rest += int(targets)
+	}
+	w.copyBits(b, rest, 8*len(b))
+	return w.bytes()
 }
+
+// hasActive is the flag, among five, of a descriptor with a mask.
+const hasActive = 0x08
 
 // bitWriter writes bits, highest first.
 type bitWriter struct {
-	b []byte
-	n int
+	b    []byte
+	acc  uint64
+	held int // bits in acc
 }
 
 func (w *bitWriter) put(v uint32, n int) {
-	for i := n - 1; i >= 0; i-- {
-		at, bit := w.n/8, 7-w.n%8
-		if bit == 7 {
-			w.b[at] = 0
-		}
-		w.b[at] |= byte(v>>i&1) << bit
-		w.n++
+	w.acc = w.acc<<n | uint64(v)
+	for w.held += n; w.held >= 8; {
+		w.held -= 8
+		w.b = append(w.b, byte(w.acc>>w.held))
 	}
 }
 
-func (w *bitWriter) copyBits(r *bitReader, n int) {
-	for ; n > 0; n -= 8 {
-		k := min(n, 8)
-		w.put(r.u(k), k)
+// copyBits writes the bits of src from one place to another.
+func (w *bitWriter) copyBits(src []byte, from, to int) {
+	for from < to {
+		n := min(8-from%8, to-from)
+		w.put(uint32(src[from/8])>>(8-from%8-n)&(1<<n-1), n)
+		from += n
 	}
+}
+
+// bytes fills the last byte with zeros.
+func (w *bitWriter) bytes() []byte {
+	if w.held > 0 {
+		w.put(0, 8-w.held)
+	}
+	return w.b
 }

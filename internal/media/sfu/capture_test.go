@@ -461,3 +461,97 @@ func TestFrameNumbersOverSwitches(t *testing.T) {
 		was = d.Frame
 	}
 }
+
+// loop plays a capture again and again to so many receivers that take a lower point.
+type loop struct {
+	c       captured
+	r       *Router
+	pub     *Publication
+	subs    []*Subscription
+	out     sink
+	packets []*rtp.Packet
+	now     int64
+	n       int
+	seq     uint16
+}
+
+func newLoop(t testing.TB, name string, receivers int) *loop {
+	l := &loop{r: New(Config{CNAME: "c"}), now: second}
+	for _, c := range captures(t) {
+		if c.name == name {
+			l.c = c
+		}
+	}
+	up, down := upExtensions, downExtensions
+	up.DependencyDescriptor, down.DependencyDescriptor = 6, 7
+	l.pub = l.r.Publish(PublishConfig{AttendeeID: "a", Up: &l.out, Layers: []Layer{single}, Codecs: upCodecs, Extensions: up, NACK: true})
+	for i := range receivers {
+		s := l.r.Subscribe(SubscribeConfig{Down: &l.out, SSRC: uint32(1000 + 2*i), RTX: uint32(1001 + 2*i), Codecs: downCodecs,
+			Extensions: down, NACK: true, StreamID: l.pub.StreamIDs()[0]}, l.now)
+		s.Choose(Point{StreamID: l.pub.StreamIDs()[0], Spatial: 1, Temporal: 1}, l.now)
+		l.subs = append(l.subs, s)
+	}
+	for i := range l.c.frames {
+		l.packets = append(l.packets, l.c.packet(i, 0, 0, 0, 0))
+	}
+	return l
+}
+
+func (l *loop) next() {
+	p := l.packets[l.n%len(l.packets)]
+	raw := p.Raw
+	raw[2], raw[3] = byte(l.seq>>8), byte(l.seq)
+	if l.n >= len(l.packets) {
+		ts := p.Timestamp + 900_000
+		raw[4], raw[5], raw[6], raw[7] = byte(ts>>24), byte(ts>>16), byte(ts>>8), byte(ts)
+	}
+	l.n++
+	l.seq++
+	l.now += 10 * ms
+	if err := p.Parse(raw); err != nil {
+		panic(err)
+	}
+	p.Arrival = l.now
+	run := [1]*rtp.Packet{p}
+	l.pub.Push(run[:], l.now)
+}
+
+func TestLeavingOutDoesNotAllocate(t *testing.T) {
+	for _, name := range []string{"vp9-L3T3", "av1-L3T3_KEY"} {
+		l := newLoop(t, name, 5)
+		nack := make([]uint16, 3)
+		once := func() {
+			l.next()
+			l.r.Tick(l.now)
+			for _, s := range l.subs {
+				for i := range nack {
+					nack[i] = uint16(s.out.seq) - uint16(i)
+				}
+				s.HandleNACK(nack)
+			}
+		}
+		for range 1500 {
+			once()
+		}
+		before := l.out.packets
+		if n := testing.AllocsPerRun(500, once); n != 0 {
+			t.Errorf("%s: %v allocations a packet", name, n)
+		}
+		if l.out.packets == before || l.r.Stats().Resent == 0 {
+			t.Errorf("%s: nothing was sent, or nothing again", name)
+		}
+	}
+}
+
+func BenchmarkLeaveOut(b *testing.B) {
+	for _, name := range []string{"vp9-L3T3", "av1-L1T3"} {
+		b.Run(name, func(b *testing.B) {
+			l := newLoop(b, name, 50)
+			b.ReportAllocs()
+			for b.Loop() {
+				l.next()
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/50, "ns/packet")
+		})
+	}
+}
