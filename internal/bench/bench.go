@@ -155,6 +155,8 @@ func Run(ctx context.Context, name string, s Server, l Load) (row Row, err error
 	if err != nil {
 		return row, err
 	}
+	stop := c.beat()
+	defer stop()
 	speeches, err := c.join(ctx, s)
 	if err != nil {
 		return row, err
@@ -165,8 +167,6 @@ func Run(ctx context.Context, name string, s Server, l Load) (row Row, err error
 	}
 	row.JoinCPU = float64(joined.CPU-before.CPU) / 1e6 / float64(row.People)
 	row.JoinP50, row.JoinP99 = ms(&c.joins, 0.5), ms(&c.joins, 0.99)
-	stop := c.beat()
-	defer stop()
 	if err := c.settle(ctx); err != nil {
 		return row, err
 	}
@@ -364,20 +364,26 @@ func (c *crowd) settle(ctx context.Context) error {
 	return nil
 }
 
-// beat has everybody say now and then that it is alive, until the returned
-// function is called.
+// beat has everybody say every ten seconds that it is alive, also those who wait
+// for others to join, until the returned function is called.
 func (c *crowd) beat() (stop func()) {
+	const turns = 10 // a second each
 	quit, done := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(done)
-		for {
-			for _, m := range c.members {
-				m.Beat()
-				select {
-				case <-quit:
-					return
-				case <-time.After(10 * time.Second / time.Duration(len(c.members))):
-				}
+		tick := time.NewTicker(time.Second)
+		defer tick.Stop()
+		for turn := 0; ; turn = (turn + 1) % turns {
+			select {
+			case <-quit:
+				return
+			case <-tick.C:
+			}
+			c.mu.Lock()
+			members := slices.Clone(c.members)
+			c.mu.Unlock()
+			for i := turn; i < len(members); i += turns {
+				members[i].Beat()
 			}
 		}
 	}()

@@ -143,6 +143,11 @@ func (l *line) send(f *frame) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
 	if err := l.conn.Write(ctx, websocket.MessageBinary, append([]byte{0x05}, data...)); err != nil {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		if l.err != nil { // why the socket was closed
+			err = l.err
+		}
 		return fmt.Errorf("send %v: %w", f.GetType(), err)
 	}
 	return nil
