@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"belfry/internal/media/mixer"
@@ -25,7 +26,9 @@ type Bridge struct {
 	spec   meeting.ConferenceSpec
 	events meeting.ConferenceEvents
 	log    *slog.Logger
-	ticker *ticker
+	// For the ticker: how many peers there are, and whether a tick is under way.
+	size    atomic.Int64
+	ticking atomic.Bool
 
 	mu       sync.Mutex
 	closed   bool
@@ -77,6 +80,7 @@ func (b *Bridge) Join(spec meeting.PeerSpec, events meeting.PeerEvents) (meeting
 	closed := b.closed
 	if !closed {
 		b.peers = append(b.peers, p)
+		b.size.Store(int64(len(b.peers)))
 	}
 	b.mu.Unlock()
 	if closed {
@@ -252,6 +256,7 @@ func (b *Bridge) report(now int64) {
 func (b *Bridge) remove(p *Peer) {
 	if i := slices.Index(b.peers, p); i >= 0 {
 		b.peers = slices.Delete(b.peers, i, i+1)
+		b.size.Store(int64(len(b.peers)))
 		b.countCodecs(p, -1)
 		b.refreshCodecs()
 	}

@@ -13,6 +13,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/netip"
+	"runtime"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
@@ -65,7 +66,7 @@ type Server struct {
 	bridges map[string]*Bridge
 	ears    map[string][]*ear // by meeting
 	past    Stats             // of bridges that are closed
-	tickers []*ticker
+	ticker  *ticker
 	closed  bool
 }
 
@@ -90,7 +91,7 @@ func NewServer(cfg Config) (*Server, error) {
 	}
 	s := &Server{log: cfg.Logger, codec: cfg.Codec, mux: mux, clock: newClock(), bridges: make(map[string]*Bridge), ears: make(map[string][]*ear)}
 	s.spare.New = func() any { return mux.NewBatch() }
-	s.tickers = startTickers(s)
+	s.ticker = startTicker(mux.NewBatch, runtime.GOMAXPROCS(0))
 	return s, nil
 }
 
@@ -121,25 +122,18 @@ func (s *Server) OpenConference(spec meeting.ConferenceSpec, events meeting.Conf
 	if s.bridges[spec.MeetingID] != nil {
 		return nil, meeting.Errorf(meeting.CodeConflict, "the meeting's media is open already")
 	}
-	quietest := s.tickers[0]
-	for _, t := range s.tickers[1:] {
-		if t.load() < quietest.load() {
-			quietest = t
-		}
-	}
 	b := newBridge(s, spec, events)
-	b.ticker = quietest
 	s.bridges[spec.MeetingID] = b
 	for _, e := range s.ears[spec.MeetingID] {
 		b.listen(e)
 	}
-	quietest.add(b)
+	s.ticker.add(b)
 	return b, nil
 }
 
 // forget takes a closed bridge out, keeping its counts.
 func (s *Server) forget(b *Bridge) {
-	b.ticker.remove(b)
+	s.ticker.remove(b)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.bridges[b.spec.MeetingID] == b {
@@ -164,9 +158,7 @@ func (s *Server) Close() error {
 	for _, b := range open {
 		b.Close()
 	}
-	for _, t := range s.tickers {
-		t.stop()
-	}
+	s.ticker.stop()
 	return s.mux.Close()
 }
 

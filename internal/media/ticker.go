@@ -1,9 +1,10 @@
 package media
 
 import (
-	"runtime"
+	"cmp"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"belfry/internal/media/transport"
@@ -13,69 +14,129 @@ import (
 // tickInterval is the length of an audio frame, which paces everything else.
 const tickInterval = 20 * time.Millisecond
 
-// ticker drives some of the bridges. There is one for each processor, so that
-// mixing spreads without a goroutine for each meeting.
+// sortEvery is after how many ticks the bridges are put in order anew.
+const sortEvery = 50
+
+// ticker drives all bridges. Each tick they lie in one row, those with the most
+// people first, and the goroutines, one for each processor, take the next as they
+// get done with one: so mixing spreads by what it costs, without a goroutine for
+// each meeting, and a large meeting keeps no small one waiting.
 type ticker struct {
-	out  *udp.Batch
-	quit chan struct{}
-	done chan struct{}
+	newBatch func() *udp.Batch
+	quit     chan struct{}
+	work     sync.WaitGroup
+	helpers  []chan *row
 
 	mu      sync.Mutex
-	bridges []*Bridge
+	bridges []*Bridge // replaced, never changed
 }
 
-func startTickers(s *Server) []*ticker {
-	list := make([]*ticker, max(runtime.GOMAXPROCS(0), 1))
-	for i := range list {
-		list[i] = &ticker{out: s.mux.NewBatch(), quit: make(chan struct{}), done: make(chan struct{})}
-		go list[i].run()
+// row is one tick's work.
+type row struct {
+	bridges []*Bridge
+	next    atomic.Int64
+}
+
+func startTicker(newBatch func() *udp.Batch, processors int) *ticker {
+	t := &ticker{newBatch: newBatch, quit: make(chan struct{})}
+	for range processors {
+		if processors == 1 {
+			break // the clock's own goroutine does all
+		}
+		c := make(chan *row, 1)
+		t.helpers = append(t.helpers, c)
+		t.work.Go(func() { t.help(c) })
 	}
-	return list
+	t.work.Go(t.run)
+	return t
 }
 
 func (t *ticker) run() {
-	defer close(t.done)
+	out := t.newBatch()
 	clock := time.NewTicker(tickInterval)
 	defer clock.Stop()
-	var due []*Bridge
-	for {
+	for n := 0; ; n++ {
 		select {
 		case <-t.quit:
+			for _, c := range t.helpers {
+				close(c)
+			}
 			return
 		case <-clock.C:
 		}
-		t.mu.Lock()
-		due = append(due[:0], t.bridges...)
-		t.mu.Unlock()
-		for _, b := range due {
-			b.tick(transport.Now(), t.out)
+		if n%sortEvery == 0 {
+			t.sort()
 		}
-		_ = t.out.Flush() // what could not be sent has been counted by the port
-		clear(due)
+		t.mu.Lock()
+		r := &row{bridges: t.bridges}
+		t.mu.Unlock()
+		// Of two or more bridges one may take long: then the clock must go on. Nobody
+		// is woken who would find nothing to do.
+		if len(r.bridges) < 2 || len(t.helpers) == 0 {
+			r.walk(out)
+			continue
+		}
+		for _, c := range t.helpers[:min(len(t.helpers), len(r.bridges))] {
+			select {
+			case c <- r:
+			default: // it is still at an earlier row
+			}
+		}
 	}
 }
 
-func (t *ticker) load() int {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return len(t.bridges)
+func (t *ticker) help(rows <-chan *row) {
+	out := t.newBatch()
+	for r := range rows {
+		r.walk(out)
+	}
+}
+
+// walk ticks bridges until none is left.
+func (r *row) walk(out *udp.Batch) {
+	for {
+		i := r.next.Add(1) - 1
+		if i >= int64(len(r.bridges)) {
+			break
+		}
+		// One that is held up for longer than a tick holds up nobody else.
+		if b := r.bridges[i]; b.ticking.CompareAndSwap(false, true) {
+			b.tick(transport.Now(), out)
+			b.ticking.Store(false)
+		}
+	}
+	_ = out.Flush() // what could not be sent has been counted by the port
+}
+
+// sort puts those with the most people first.
+func (t *ticker) sort() {
+	t.change(func(list []*Bridge) []*Bridge {
+		if len(t.helpers) > 0 {
+			slices.SortStableFunc(list, func(a, b *Bridge) int { return cmp.Compare(b.size.Load(), a.size.Load()) })
+		}
+		return list
+	})
 }
 
 func (t *ticker) add(b *Bridge) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.bridges = append(t.bridges, b)
+	t.change(func(list []*Bridge) []*Bridge { return append(list, b) })
 }
 
 func (t *ticker) remove(b *Bridge) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if i := slices.Index(t.bridges, b); i >= 0 {
-		t.bridges = slices.Delete(t.bridges, i, i+1)
-	}
+	t.change(func(list []*Bridge) []*Bridge {
+		return slices.DeleteFunc(list, func(x *Bridge) bool { return x == b })
+	})
 }
 
+// change replaces the list by what f makes of a copy: a row in work keeps its own.
+func (t *ticker) change(f func([]*Bridge) []*Bridge) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.bridges = f(slices.Clone(t.bridges))
+}
+
+// stop ends the goroutines and waits for them.
 func (t *ticker) stop() {
 	close(t.quit)
-	<-t.done
+	t.work.Wait()
 }

@@ -64,7 +64,8 @@ type Config struct {
 	// 0: 400 ms.
 	Hangover time.Duration
 	// Bitrate of a mono mix in bits a second (a stereo one has half as much
-	// again); 0: 48,000. Complexity is the encoder's, 0: 5.
+	// again); 0: 48,000. Complexity is the encoder's, 0: 4; from 5 on it looks for
+	// the pitch of the one voice, which in a mix are several.
 	Bitrate, Complexity int
 	// Random gives the first sequence numbers and timestamps; nil: random ones.
 	Random func() uint32
@@ -140,7 +141,7 @@ func New(cfg Config) *Mixer {
 		cfg.Bitrate = 48000
 	}
 	if cfg.Complexity <= 0 {
-		cfg.Complexity = 5
+		cfg.Complexity = 4
 	}
 	if cfg.Random == nil {
 		cfg.Random = rand.Uint32
