@@ -5,8 +5,9 @@ import "belfry/internal/media/opus"
 const (
 	ringSize = 32 // packets kept per talker, a power of two
 	// A talker that enters a mix brings this many packets from before it was
-	// noticed, so that the weak beginning of a word is there.
-	preroll = 1
+	// noticed, so that the weak beginning of a word is there; and of what it said
+	// since, while it had no place, as many as make this many with those.
+	preroll, maxPreroll = 1, 6
 	// warmup is how many packets before the first audible one are decoded to
 	// give the decoder its state.
 	warmup = 10
@@ -110,17 +111,18 @@ func (b *buffer) forget() {
 }
 
 // start begins the source's part in a mix, behind the last packet. One that
-// nobody heard yet begins a little earlier.
-func (b *buffer) start(heard bool, now int64) {
+// nobody heard yet begins a little earlier than onset, its first word.
+func (b *buffer) start(heard bool, onset uint64, now int64) {
 	b.mixing, b.starting = true, true
 	b.owed, b.dry, b.frames, b.slack = 0, 0, 0, 0
 	b.correctUntil, b.shrink = 0, false
 	b.next = b.done + 1
-	if !heard {
-		for range preroll {
-			if k := b.at(b.next - 1); k != nil && now-k.arrived < 3*tickTime {
-				b.next--
-			}
+	if heard {
+		return
+	}
+	for first := max(onset, b.next-maxPreroll+preroll) - preroll; b.next > first; b.next-- {
+		if k := b.at(b.next - 1); k == nil || now-k.arrived > (maxPreroll+2)*tickTime {
+			break
 		}
 	}
 }

@@ -215,7 +215,7 @@ func (m *Mixer) addMix(mask uint16, corrects bool, now int64) *mix {
 		s := m.active[bits.TrailingZeros16(rest)]
 		x.srcs = append(x.srcs, s)
 		if !s.buf.mixing {
-			s.buf.start(s.passed, now)
+			s.buf.start(s.passed, s.onset, now)
 		}
 		s.buf.wanted = true
 	}

@@ -59,7 +59,8 @@ type Source struct {
 	jitter  jitterMeter
 
 	talking  bool
-	tapped   bool // the taps have a packet of it since it was quiet
+	tapped   bool   // the taps have a packet of it since it was quiet
+	onset    uint64 // the packet that it began to talk with
 	lastLoud int64
 	loudness float32 // 127 − level, at once up and slowly down
 	loudest  uint8   // level since the last report
@@ -154,7 +155,7 @@ func (s *Source) push(p *rtp.Packet, now int64) {
 	f := packet{ext: ext, ts: p.Timestamp, dur: info.Samples(), stereo: info.Stereo, speech: info.SILK(), payload: payload}
 	f.late = s.jitter.push(f.ts, arrival)
 	if s.fresh || ext > s.top {
-		s.listen(p, info, payload, now)
+		s.listen(p, ext, info, payload, now)
 	}
 	// Grouping comes before keeping: a mix or a passing that begins now begins
 	// with this packet, or what it brings back.
@@ -256,7 +257,7 @@ func (s *Source) order(f packet) (late bool) {
 }
 
 // listen measures a packet and decides whether the source talks.
-func (s *Source) listen(p *rtp.Packet, info opus.Info, payload []byte, now int64) {
+func (s *Source) listen(p *rtp.Packet, ext uint64, info opus.Info, payload []byte, now int64) {
 	level := uint8(127)
 	if !info.Silent {
 		s.speech = info.SILK()
@@ -276,6 +277,9 @@ func (s *Source) listen(p *rtp.Packet, info opus.Info, payload []byte, now int64
 	s.loudest = min(s.loudest, level)
 	if level > stayLevel || !s.talking && level > enterLevel {
 		return
+	}
+	if !s.talking {
+		s.onset = ext
 	}
 	s.talking, s.lastLoud = true, now
 	if s.slot < 0 {
