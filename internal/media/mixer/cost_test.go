@@ -120,8 +120,15 @@ func crowd(t testing.TB, people, talkers int) (next func(), m *Mixer) {
 		c := &clients[i]
 		id := fmt.Sprint("p", i)
 		c.src = r.m.AddSource(SourceConfig{ID: id, PayloadType: testPT, AudioLevelID: levelID})
-		r.m.AddListener(ListenerConfig{Sender: &ear{r: r, mute: true}, PayloadType: testPT, SSRC: uint32(i), Exclude: []string{id, id + meeting.ContentSuffix},
+		l := r.m.AddListener(ListenerConfig{Sender: &ear{r: r, mute: true}, PayloadType: testPT, SSRC: uint32(i), Exclude: []string{id, id + meeting.ContentSuffix},
 			AbsSendTimeID: 3, TransportSeqID: 4, NextTransportSeq: func() uint16 { return 1 }})
+		switch i % 4 {
+		case 1:
+			l.cfg.REDPayloadType = testRED
+		case 2:
+			l.cfg.REDPayloadType = testRED
+			l.SetLoss(20)
+		}
 		k := mic{samples: 960, level: 20, ssrc: uint32(i + 1), talking: i < talkers}
 		if k.talking {
 			k.packets = tonePackets(t, hz[i%len(hz)], voiceAmplitude, 960, speech())

@@ -256,9 +256,23 @@ func TestLossCostsItsOwnListener(t *testing.T) {
 	for _, id := range []string{"good", "bad", "red"} {
 		r.hears(id, from+300, r.ms, 440, 800)
 	}
+	// Of one talker too, whose own packets have no correction while its own way is
+	// good; all others are passed those.
+	r.mics[1].talking = false
+	r.mics[0].packets = packetsOf(t, opus.EncoderConfig{Channels: 1, Application: opus.VoIP, Bitrate: 32000, Complexity: 5}, words(440, 2))
+	r.run(2 * time.Second)
+	from = r.ms
+	if n := encodes(); n != 50 {
+		t.Errorf("%d encodes in a second for one talker and one bad network", n)
+	}
+	if g, b := with(good), with(bad); g != 0 || b < 20 {
+		t.Errorf("one talker: of 50 packets %d and %d have error correction, want it for the second listener alone", g, b)
+	}
+	r.hears("bad", from, r.ms, 440)
+	r.mics[1].talking = true
 	r.run(21 * time.Second)
 	bad.l.SetLoss(0)
-	r.run(time.Second)
+	r.run(2 * time.Second)
 	if n := encodes(); n != 50 {
 		t.Errorf("%d encodes in a second long after the loss", n)
 	}

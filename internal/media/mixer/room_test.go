@@ -48,13 +48,21 @@ func tonePackets(t testing.TB, hz, amplitude float64, samples int, cfg opus.Enco
 // which it does not to a tone alone.
 func wordPackets(t testing.TB, hz float64) [][]byte {
 	t.Helper()
-	return encode(t, 960, speech(), func(at float64) float64 {
+	return packetsOf(t, speech(), words(hz, 2))
+}
+
+// words is the sound of it.
+func words(hz float64, seconds int) []float32 {
+	pcm := make([]float32, seconds*opus.SampleRate)
+	for i := range pcm {
+		at := float64(i) / opus.SampleRate
 		v := voiceAmplitude * math.Sin(2*math.Pi*hz*at)
 		if math.Mod(at, 0.17) < 0.13 {
 			v += 0.25 * math.Sin(2*math.Pi*(2500+3000*math.Mod(at, 0.17))*at)
 		}
-		return v
-	})
+		pcm[i] = float32(v)
+	}
+	return pcm
 }
 
 // encode makes two seconds of packets of a signal by time.
