@@ -43,7 +43,7 @@ func addresses(i int, host byte) link.Addresses {
 // server is a media server in the lab.
 type server interface {
 	// open makes a room for the talker and the listener, and returns what the page of each
-	// needs to join. more says that a third is to be in it where that makes a difference.
+	// needs to join. more says that others are to be in it where that makes a difference.
 	open(ctx context.Context, more bool) (room, error)
 	version() string
 	close()
@@ -146,7 +146,7 @@ func (s *belfry) open(ctx context.Context, more bool) (room, error) {
 	r := room{end: func() {
 		_, _ = s.client.DeleteMeeting(context.Background(), &meetings.DeleteMeetingInput{MeetingId: m.MeetingId})
 	}}
-	for i := range 3 {
+	for i := range 4 { // with both guests there are three before the listener comes
 		a, err := s.client.CreateAttendee(ctx, &meetings.CreateAttendeeInput{MeetingId: m.MeetingId, ExternalUserId: aws.String("person-" + strconv.Itoa(i))})
 		if err != nil {
 			return r, err
@@ -159,7 +159,7 @@ func (s *belfry) open(ctx context.Context, more bool) (room, error) {
 		if more {
 			leave, err := bench.Guest(ctx, *m.MediaPlacement.SignalingUrl, *a.Attendee.JoinToken, serverIP)
 			if err != nil {
-				return r, fmt.Errorf("the third person: %w", err)
+				return r, fmt.Errorf("a guest: %w", err)
 			}
 			end := r.end
 			r.end = func() { leave(); end() }
