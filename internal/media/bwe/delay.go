@@ -223,6 +223,11 @@ func (q *queue) unwrap(micros int64) (at int64, ok bool) {
 			q.offset += clockSpan
 		}
 	}
+	// The reference time is signed: a clock that runs for long is below 0 at times.
+	for micros < 0 {
+		micros += clockSpan
+		q.offset += clockSpan
+	}
 	ok = true
 	if d := micros - q.clock; q.known && (d > clockJump || d < -clockJump) {
 		*q = queue{offset: q.offset}
