@@ -123,7 +123,7 @@ func (g Grown) Plot() ([]byte, error) {
 			return func(r Row) float64 { return float64(of(r.Signaling)) / 1e3 / float64(r.People) }
 		}
 		return chart.Curves([]chart.Panel{
-			{Title: g.Title, X: g.Axis, Y: "ms to join", Curves: []chart.Curve{curve("p50", func(r Row) float64 { return r.JoinP50 }), curve("p99", func(r Row) float64 { return r.JoinP99 })}},
+			{Title: "time to join", X: g.Axis, Y: "ms", Curves: []chart.Curve{curve("p50", func(r Row) float64 { return r.JoinP50 }), curve("p99", func(r Row) float64 { return r.JoinP99 })}},
 			{Title: "CPU", X: g.Axis, Y: "ms a join", Curves: one(func(r Row) float64 { return r.JoinCPU })},
 			{Title: "signaling to each person", X: g.Axis, Y: "kB", Curves: []chart.Curve{
 				curve("all", perPerson(SignalBytes.Sum)), curve("roster", perPerson(func(b SignalBytes) uint64 { return b.Roster })),
@@ -135,7 +135,7 @@ func (g Grown) Plot() ([]byte, error) {
 		return share(r.Video.Lost()+r.Audio.Lost()+r.Audio.Late, r.Video.Expected+r.Audio.Expected)
 	}
 	panels := []chart.Panel{
-		{Title: g.Title, X: g.Axis, Y: "% of a core", Curves: one(func(r Row) float64 { return 100 * r.CPU }), Mark: "a whole core", Height: 100},
+		{Title: "CPU", X: g.Axis, Y: "% of a core", Curves: one(func(r Row) float64 { return 100 * r.CPU }), Mark: "a whole core", Height: 100},
 		{Title: "memory", X: g.Axis, Y: "MB resident", Curves: one(func(r Row) float64 { return r.RSS })},
 		{Title: "lost, or sound 60 ms late", X: g.Axis, Y: "% of packets", Curves: one(late)},
 	}

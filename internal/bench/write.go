@@ -5,6 +5,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"belfry/internal/bench/chart"
@@ -131,7 +132,7 @@ func (c *Comparison) Plot() ([]byte, error) {
 		}
 		for _, name := range l.Servers {
 			f := l.Figures[name]
-			b := chart.Bar{Name: called[name], Value: f.Median, Low: f.Low, High: f.High}
+			b := chart.Bar{Name: called[name], Color: slices.Index([]string{ours, plain, jan}, name), Value: f.Median, Low: f.Low, High: f.High}
 			if f.Runs == 0 {
 				b.Value = math.NaN()
 			}

@@ -97,6 +97,7 @@ type Group struct {
 // Bar is one server's figure; NaN where it has none.
 type Bar struct {
 	Name      string
+	Color     int // the same number is the same color in all groups
 	Value     float64
 	Low, High float64
 }
@@ -115,7 +116,7 @@ func Bars(groups []Group) ([]byte, error) {
 				if err != nil {
 					return nil, fmt.Errorf("draw %q: %w", g.Title, err)
 				}
-				bar.XMin, bar.Color, bar.LineStyle.Width = float64(i), palette[i%len(palette)], 0
+				bar.XMin, bar.Color, bar.LineStyle.Width = float64(i), palette[b.Color%len(palette)], 0
 				p.Add(bar)
 				if b.High > b.Low {
 					span, err := plotter.NewLine(plotter.XYs{{X: float64(i), Y: b.Low}, {X: float64(i), Y: b.High}})

@@ -51,8 +51,8 @@ func TestCurves(t *testing.T) {
 
 func TestBars(t *testing.T) {
 	svg, err := Bars([]Group{
-		{"video 1×50", "µs a packet", []Bar{{"ours", 5, 4.5, 5.5}, {"pion", 25, 22, 27}, {"Janus", 31, 30, 33}}},
-		{"100 people", "% of a core", []Bar{{"ours", 0.08, 0.08, 0.08}, {"Janus", math.NaN(), 0, 0}}},
+		{"video 1×50", "µs a packet", []Bar{{"ours", 0, 5, 4.5, 5.5}, {"pion", 1, 25, 22, 27}, {"Janus", 2, 31, 30, 33}}},
+		{"100 people", "% of a core", []Bar{{"ours", 0, 0.08, 0.08, 0.08}, {"Janus", 2, math.NaN(), 0, 0}}},
 	})
 	if err != nil {
 		t.Fatal(err)
