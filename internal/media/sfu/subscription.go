@@ -278,7 +278,7 @@ func (s *Subscription) forward(it *item) {
 		}
 	}
 	seg, fill := &s.seg, false
-	if !s.sieve.open() || s.cut.open || it.ext < seg.first {
+	if !s.sieve.open() || s.cut.open || it.ext <= s.top {
 		if seg, fill = s.place(it); seg == nil {
 			return
 		}
