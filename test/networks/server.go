@@ -70,7 +70,6 @@ type belfry struct {
 	dir    string
 	client *meetings.Client
 	done   chan error
-	said   bytes.Buffer
 }
 
 func startBelfry(ctx context.Context, l *lab) (server, error) {
