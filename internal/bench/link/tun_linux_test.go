@@ -1,13 +1,12 @@
 package link
 
 import (
+	"errors"
 	"net"
 	"net/netip"
 	"os"
 	"testing"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // able says whether this machine lets us make namespaces and TUN devices.
@@ -16,8 +15,11 @@ func able() error {
 	if err != nil {
 		return err
 	}
-	defer f.Close()
-	return onThread(func() error { return unix.Unshare(unix.CLONE_NEWNET) })
+	n, err := NewNamespace()
+	if err != nil {
+		return errors.Join(err, f.Close())
+	}
+	return errors.Join(n.Close(), f.Close())
 }
 
 // A Cable joins two namespaces: what one sends crosses the Link, a rebinding shows as
