@@ -232,13 +232,13 @@ func attackTURN(t *testing.T, w *world) {
 	})
 	w.attack(t, "more relays than one needs", []string{turnRefused}, func(t *testing.T) {
 		open := 0
-		for range 20 {
+		for range 40 {
 			if conn, err := good.client(t).Allocate(); err == nil {
 				open++
 				t.Cleanup(func() { conn.Close() })
 			}
 		}
-		if open == 0 || open > 12 {
+		if open == 0 || open > 24 {
 			t.Errorf("%d relays for one attendee", open)
 		}
 	})
