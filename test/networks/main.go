@@ -108,6 +108,11 @@ func measure(ctx context.Context, o options) error {
 	if _, err := os.Stat(filepath.Join(o.root, "test/browser/node_modules/amazon-chime-sdk-js")); err != nil {
 		return fmt.Errorf("the browser's packages are not installed (npm ci in test/browser): %w", err)
 	}
+	if o.raw != "" {
+		if err := os.MkdirAll(o.raw, 0o700); err != nil {
+			return err
+		}
+	}
 	l, err := newLab(ctx, o)
 	if err != nil {
 		return err
