@@ -340,9 +340,7 @@ func TestPanic(t *testing.T) {
 	if a.body["Code"] != "ServiceFailure" {
 		t.Errorf("body = %s", a.raw)
 	}
-	if !waitFor(func() bool { return strings.Contains(s.log.String(), "cause=") }) {
-		t.Fatal("no line for the request")
-	}
+	kit.Eventually(t, "a line for the request", func() bool { return strings.Contains(s.log.String(), "cause=") })
 	log := s.log.String()
 	if !strings.Contains(log, "GetMeeting") || !strings.Contains(log, "goroutine") || !strings.Contains(log, a.header.Get("X-Amzn-RequestId")) {
 		t.Errorf("the log lacks operation, stack or request id: %s", log)
@@ -404,9 +402,12 @@ func TestLog(t *testing.T) {
 	s.do(request{method: "GET", path: "/meetings", key: account.Key{ID: "AKIDHUSH", Secret: "hush"}})
 
 	const requests = 8
-	if !waitFor(func() bool { return strings.Count(s.log.String(), "\n") >= requests }) {
-		t.Fatalf("there are fewer than %d lines:\n%s", requests, s.log.String())
-	}
+	kit.EventuallyNone(t, func() string {
+		if log := s.log.String(); strings.Count(log, "\n") < requests {
+			return fmt.Sprintf("%d lines:\n%s", requests, log)
+		}
+		return ""
+	})
 	log := s.log.String()
 	if n := strings.Count(log, "\n"); n != requests {
 		t.Errorf("%d lines for %d requests:\n%s", n, requests, log)
@@ -444,24 +445,15 @@ belfry_api_requests_total{api="chime-sdk-meetings",operation="CreateMeeting",sta
 belfry_api_requests_total{api="chime-sdk-meetings",operation="CreateMeeting",status="4xx"} 1
 belfry_api_requests_total{api="unknown",operation="unknown",status="4xx"} 2
 `
-	if !waitFor(func() bool {
-		return testutil.GatherAndCompare(s.metrics, strings.NewReader(want), "belfry_api_requests_total") == nil
-	}) {
-		t.Error(testutil.GatherAndCompare(s.metrics, strings.NewReader(want), "belfry_api_requests_total"))
-	}
+	kit.EventuallyNone(t, func() string {
+		if err := testutil.GatherAndCompare(s.metrics, strings.NewReader(want), "belfry_api_requests_total"); err != nil {
+			return err.Error()
+		}
+		return ""
+	})
 	if n := testutil.CollectAndCount(s.metrics, "belfry_api_request_duration_seconds"); n != 2 {
 		t.Errorf("%d histograms of duration, want one for each operation", n)
 	}
-}
-
-// waitFor polls until ok: a request's line and count are written after its answer.
-func waitFor(ok func() bool) bool {
-	for deadline := time.Now().Add(kit.Patience); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
-		if ok() {
-			return true
-		}
-	}
-	return ok()
 }
 
 func TestNewNeedsItsParts(t *testing.T) {

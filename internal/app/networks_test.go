@@ -32,13 +32,12 @@ func figure(t *testing.T, s *Server, name string) (value float64) {
 
 func becomes(t *testing.T, s *Server, name string, want float64) {
 	t.Helper()
-	var got float64
-	for end := time.Now().Add(kit.Patience); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
-		if got = figure(t, s, name); got == want {
-			return
+	kit.EventuallyNone(t, func() string {
+		if got := figure(t, s, name); got != want {
+			return fmt.Sprintf("%s is %v, not %v", name, got, want)
 		}
-	}
-	t.Fatalf("%s is %v, not %v", name, got, want)
+		return ""
+	})
 }
 
 // The port of the API takes the connections of media too, and tells them apart by
