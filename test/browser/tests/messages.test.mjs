@@ -32,6 +32,7 @@ test('a message with a lifetime is replayed to who joins in time, and not after'
 
 test('too many messages come back marked as throttled, the others arrive in order', async () => {
   const { ann, ben } = await on.gather(['ann', 'ben']);
+  const begun = Date.now();
   await ann.run(() => { for (let i = 0; i < 300; i++) window.person.send(`m${i}`); });
   await ann.until('a throttled message', () => window.person.messages.some((message) => message.throttled));
   await ben.until('the messages within the limit', () => window.person.messages.length >= 200);
@@ -41,6 +42,8 @@ test('too many messages come back marked as throttled, the others arrive in orde
     return arrived.length + returned.length >= 300;
   });
   assert.equal(arrived.length + returned.length, 300);
+  // 200 at once and 100 a second: the longer it took, the more may pass.
+  assert.ok(arrived.length <= 201 + (Date.now() - begun) / 10, `${arrived.length} of 300 passed`);
   assert.deepEqual(arrived, [...arrived].sort((a, b) => Number(a.slice(1)) - Number(b.slice(1))));
   await sleep(1500);
   await ann.run(() => window.person.send('after the pause'));
