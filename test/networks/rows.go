@@ -71,4 +71,7 @@ var rows = []row{
 		{at: 5 * time.Second, name: "rebind", move: true, capRate: 1}}},
 	{Name: "new address", Time: 27 * time.Second, Steps: []step{
 		{at: 5 * time.Second, name: "move", move: true}}},
+	{Name: "no UDP", Start: listening(link.Conditions{NoUDP: true}), Time: usual},
+	{Name: "UDP ends", Time: 60 * time.Second, Steps: []step{
+		{at: 5 * time.Second, name: "no UDP", net: &net{listener: link.Same(link.Conditions{NoUDP: true})}}}},
 }

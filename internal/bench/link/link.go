@@ -30,6 +30,7 @@ type Conditions struct {
 	Rate    int  // bits a second; 0: no limit
 	Queue   int  // bytes that wait for the rate; 0: what the rate sends in 300 ms, and 3000 at least
 	Cut     bool // nothing gets in; what is on its way arrives
+	NoUDP   bool // a firewall drops UDP, if what passes are IP packets
 }
 
 // Bursts is the model of Gilbert and Elliott: the line is good or bad, and changes
@@ -73,6 +74,7 @@ func (c Conditions) queue() int {
 // Counts is what became of the packets of a Direction.
 type Counts struct {
 	In, Out, Lost, Overflowed, Cut uint64 // packets
+	Denied                         uint64 // by the firewall
 	Bytes                          uint64 // that came out
 }
 
@@ -134,6 +136,9 @@ func (d *Direction) Push(now int64, packet []byte) bool {
 	case d.c.Cut:
 		d.counts.Cut++
 		return false
+	case d.c.NoUDP && isUDP(packet):
+		d.counts.Denied++
+		return false
 	case chance < d.c.Loss, d.bad && burst < d.c.Bursts.Loss:
 		d.counts.Lost++
 		return false
@@ -153,6 +158,19 @@ func (d *Direction) Push(now int64, packet []byte) bool {
 		d.left, d.since = int64(len(packet))*8, now
 	}
 	return true
+}
+
+// isUDP tells of an IP packet whether it is UDP. IPv6 with extension headers is not
+// looked through.
+func isUDP(p []byte) bool {
+	const udp = 17
+	switch {
+	case len(p) >= 20 && p[0]>>4 == 4:
+		return p[9] == udp
+	case len(p) >= 40 && p[0]>>4 == 6:
+		return p[6] == udp
+	}
+	return false
 }
 
 // Next is when to call Pop again: nothing comes out before.

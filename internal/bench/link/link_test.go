@@ -225,6 +225,27 @@ func TestCut(t *testing.T) {
 	}
 }
 
+func TestNoUDP(t *testing.T) {
+	ip := func(version, protocol byte) []byte {
+		p := make([]byte, 60)
+		p[0] = version<<4 | 5
+		p[map[byte]int{4: 9, 6: 6}[version]] = protocol
+		return p
+	}
+	d := NewDirection(1, Conditions{NoUDP: true})
+	for _, c := range []struct {
+		packet []byte
+		passes bool
+	}{{ip(4, 17), false}, {ip(6, 17), false}, {ip(4, 6), true}, {ip(6, 6), true}, {ip(4, 17)[:19], true}, {ip(6, 17)[:39], true}, {nil, true}} {
+		if got := d.Push(0, c.packet); got != c.passes {
+			t.Errorf("% x passes: %v", c.packet, got)
+		}
+	}
+	if n := d.Counts(); n.Denied != 2 || n.In != 7 {
+		t.Errorf("counts are %+v", n)
+	}
+}
+
 func TestHeldPacketsAreBounded(t *testing.T) {
 	d := NewDirection(1, Conditions{Delay: time.Minute})
 	for range MaxQueue + 5 {

@@ -215,7 +215,8 @@ func FuzzSource(f *testing.F) {
 			}
 			r.m.Levels(r.now())
 		}
-		r.run(300 * time.Millisecond)
+		// Who sent 200 ms ahead and stopped is given that time, and then what a late packet is given.
+		r.run(600 * time.Millisecond)
 		for _, id := range r.order {
 			e := r.ears[id]
 			if most := 2*(r.ms/20+10) + pushed; e.n > most {
