@@ -23,6 +23,7 @@ const usage = `usage: belfry <command>
   serve          run the server; belfry serve -h lists its settings
   keys           list, add, disable, rotate or remove access keys
   accounts       show or change what an account may use: requests, meetings, attendees ...
+  capacity       show how full the server is, or hold what it leaves out
   events         list the events that could not be delivered, or send them again
   client-events  show what browser clients reported of themselves
   config         print every setting with its default, as a configuration file
@@ -45,7 +46,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if args[0] == "serve" {
 		return serve(ctx, args[1:], stdout, stderr)
 	}
-	for _, c := range []command{keys(), accounts(), events(), clientEvents()} {
+	for _, c := range []command{keys(), accounts(), capacity(), events(), clientEvents()} {
 		if c.name == args[0] {
 			return c.run(ctx, args[1:], stdout, stderr)
 		}

@@ -19,6 +19,7 @@ import (
 
 	"belfry/internal/account"
 	"belfry/internal/api"
+	"belfry/internal/capacity"
 	"belfry/internal/config"
 	"belfry/internal/control"
 	"belfry/internal/ingest"
@@ -48,6 +49,7 @@ type Server struct {
 
 	archive  *ingest.Archive // nil when no client events are kept
 	registry *prometheus.Registry
+	capacity *capacity.Keeper
 	health   observe.Health
 	listener net.Listener
 	// mediaOnHTTP says that clients bring media over TCP to listener too.
@@ -110,6 +112,7 @@ func (s *Server) start(ctx context.Context) error {
 	service := meeting.NewService(store, meeting.ServiceOptions{
 		MediaRegions: s.cfg.MediaRegions, DefaultMediaRegion: s.cfg.Region, Quotas: s.cfg.Quotas(),
 		Webhooks: s.cfg.EventWebhooks, Transcription: s.cfg.TranscribeEngine != "",
+		Full: s.full,
 	})
 	book, err := s.openBook(ctx, store)
 	if err != nil {
@@ -119,6 +122,7 @@ func (s *Server) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	s.startCapacity(conferences)
 	relays, err := s.startTURN(ctx, store, conferences)
 	if err != nil {
 		return err
@@ -150,7 +154,7 @@ func (s *Server) start(ctx context.Context) error {
 	if err := s.route(r, book, service, conferences, relays, sockets, s.startScreens(service, store)); err != nil {
 		return err
 	}
-	s.startControl(control.DeadLetters(events), control.Accounts(service, book, s.logger), control.ClientEvents(s.archive), control.Keys(book, s.cfg.Account, s.logger))
+	s.startControl(control.DeadLetters(events), control.Accounts(service, book, s.logger), control.ClientEvents(s.archive), control.Keys(book, s.cfg.Account, s.logger), control.Capacity(s.capacity, s.logger))
 	s.startHTTP(r, conferences)
 	s.health.SetReady(true)
 	s.logger.Info("ready", "listen", s.listener.Addr().String(), "media", conferences.Addr().String(), "media_tcp", addrText(conferences.AddrTCP()), "turn", s.cfg.TURN)
@@ -183,7 +187,7 @@ func trouble(err error) string {
 func (s *Server) startSignaling(service *meeting.Service, store meeting.Store, conferences *media.Server, relays *turn.Server, events signaling.Events) *signaling.Server {
 	sockets := signaling.New(signaling.Config{
 		Service: service, Conferences: conferences, Relays: relays, Events: events, Logger: s.logger, Metrics: s.registry,
-		Quotas: service.Quotas,
+		Quotas: service.Quotas, Full: s.full,
 		MeetingExists: func(ctx context.Context, id string) (exists bool) {
 			_ = store.View(ctx, func(r meeting.Reader) error {
 				_, exists = r.Meeting(id)
@@ -254,7 +258,7 @@ func (s *Server) route(r *router, book *account.Book, service *meeting.Service, 
 	}
 	r.api, r.control, r.turn = front, sockets, relays.Control(service)
 	r.share, r.view = screens.Share(), screens.View()
-	r.health, r.metrics = &s.health, observe.MetricsHandler(s.registry)
+	r.health, r.ready, r.metrics = &s.health, http.HandlerFunc(s.health.Ready), observe.MetricsHandler(s.registry)
 	if s.pageOn {
 		p := page.New(page.Config{
 			Endpoint: s.selfURL, Region: s.cfg.Region, AccessKeyID: s.pageKey.ID, SecretAccessKey: s.pageKey.Secret, Logger: s.logger,

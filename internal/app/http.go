@@ -21,9 +21,9 @@ import (
 // which would rewrite odd paths before a signature over them can be checked:
 // what no other part owns is the API's, as it came.
 type router struct {
-	log                                                      *slog.Logger
-	api, control, turn, ingest, share, view, health, metrics http.Handler
-	page                                                     http.Handler // nil when it is off
+	log                                                             *slog.Logger
+	api, control, turn, ingest, share, view, health, ready, metrics http.Handler
+	page                                                            http.Handler // nil when it is off
 
 	// base is the context of every request; a socket that no other component
 	// ends is ended by it.
@@ -104,6 +104,8 @@ func (r *router) owner(req *http.Request) (handler http.Handler, part string) {
 		return r.view, "screen view"
 	case path == "/healthz":
 		return r.health, "health"
+	case path == "/readyz":
+		return r.ready, "health"
 	case path == "/metrics":
 		return r.metrics, "metrics"
 	case r.page != nil && (path == "/" || path == "/meet" || strings.HasPrefix(path, "/meet/")):

@@ -57,6 +57,9 @@ type Config struct {
 	MeetingIdleTimeout time.Duration  `key:"meeting_idle_timeout" help:"a meeting without an attendee for so long ends; replicas do not; 0: never"`
 	MeetingMaxDuration time.Duration  `key:"meeting_max_duration" help:"a meeting that is so old ends; 0: never"`
 	MeetingLoneTimeout time.Duration  `key:"meeting_lone_timeout" help:"a meeting with fewer than two attendees for so long ends, as AWS had it until 2021 with 30m; 0: never"`
+	Shedding           string         `key:"shedding" help:"whether a server that is full leaves out video and asks who comes new to try again: on or off"`
+	SheddingCPU        int            `key:"shedding_cpu" help:"per cent of the processors it may use from which on the server counts as full, 10-100"`
+	SheddingLate       time.Duration  `key:"shedding_late" help:"how late the sound of a meeting may be made before the server counts as full"`
 	EventEndpoints     []string       `key:"event_endpoints" help:"where queues, topics and functions are, as ARN=URL; an ARN may end in *. Others: AWS_ENDPOINT_URL_SQS, _SNS or _LAMBDA, AWS_ENDPOINT_URL"`
 	EventAWS           string         `key:"event_aws" help:"whether queues, topics and functions without an endpoint are looked for at AWS itself: on or off"`
 	EventWebhooks      []string       `key:"event_webhooks" help:"http or https URLs that the events of all new meetings are posted to"`
@@ -97,6 +100,9 @@ func Default() Config {
 		SigningRegions:   "any",
 		ClockSkew:        15 * time.Minute,
 		DropAfter:        12 * time.Second,
+		Shedding:         "on",
+		SheddingCPU:      90,
+		SheddingLate:     20 * time.Millisecond,
 		EventAWS:         "off",
 		LogLevel:         "info",
 		LogFormat:        "text",

@@ -62,7 +62,7 @@ func TestEverySettingHasFlagEnvironmentAndKey(t *testing.T) {
 		// Every way in is tried with a value that differs from the default.
 		value := map[string]string{
 			"public_url": "http://h", "account": "000000000001", "turn": "never", "page": "off", "region": "eu-west-1",
-			"client_events": "500", "client_events_mib": "2", "client_events_total_mib": "99",
+			"shedding": "off", "shedding_cpu": "77", "shedding_late": "42ms", "client_events": "500", "client_events_mib": "2", "client_events_total_mib": "99",
 			"store_replicas": "3", "log_level": "debug", "log_format": "json", "event_aws": "on", "default_api": "chime", "validation_errors": "BadRequestException", "signing_regions": "aws", "media_regions": "us-east-1,lab", "event_webhooks": "https://h/x",
 			"transcription_engine": "wss://h/x", "event_endpoints": "arn:aws:sqs:us-east-1:*=http://h:1", "media_advertise": "192.0.2.1,192.0.2.2:7/udp", "media_transports": "udp",
 		}[s.key]
@@ -106,7 +106,7 @@ func TestEverySettingHasFlagEnvironmentAndKey(t *testing.T) {
 			if have := settings(&got)[i].text(); have != value {
 				t.Errorf("%s by %s: got %q, want %q", s.key, way, have, value)
 			}
-			if s.value.Kind() == reflect.Int && s.key != "store_replicas" && !strings.HasPrefix(s.key, "client_events") { // they are the quotas, of the same names
+			if s.value.Kind() == reflect.Int && s.key != "store_replicas" && s.key != "shedding_cpu" && !strings.HasPrefix(s.key, "client_events") { // they are the quotas, of the same names
 				if k, err := meeting.FindQuota(s.key); err != nil || k.Of(got.Quotas()) != 7 {
 					t.Errorf("%s by %s: the quota is %d, error %v", s.key, way, k.Of(got.Quotas()), err)
 				}
@@ -306,5 +306,21 @@ func TestNetworksAreRefused(t *testing.T) {
 	c.MediaTransports, c.TURN = []string{"tcp"}, "never"
 	if err := c.Validate(); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestSheddingIsChecked(t *testing.T) {
+	for want, change := range map[string]func(*Config){
+		"shedding: \"auto\"": func(c *Config) { c.Shedding = "auto" },
+		"shedding_cpu: 9":    func(c *Config) { c.SheddingCPU = 9 },
+		"shedding_cpu: 101":  func(c *Config) { c.SheddingCPU = 101 },
+		"shedding_late: 4ms": func(c *Config) { c.SheddingLate = 4 * time.Millisecond },
+		"shedding_late: 2s":  func(c *Config) { c.SheddingLate = 2 * time.Second },
+	} {
+		c := Default()
+		change(&c)
+		if err := c.Validate(); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("got %v, want %s", err, want)
+		}
 	}
 }

@@ -73,6 +73,7 @@ func (c *Config) Validate() error {
 		{"default_api", c.DefaultAPI, []string{"either", "chime", "chime-sdk-meetings"}},
 		{"validation_errors", c.ValidationErrors, []string{"ValidationException", "BadRequestException"}},
 		{"signing_regions", c.SigningRegions, []string{"any", "aws"}},
+		{"shedding", c.Shedding, []string{"on", "off"}},
 		{"event_aws", c.EventAWS, []string{"on", "off"}},
 		{"log_level", c.LogLevel, []string{"debug", "info", "warn", "error"}},
 		{"log_format", c.LogFormat, []string{"text", "json"}},
@@ -99,6 +100,12 @@ func (c *Config) Validate() error {
 	}
 	if err := c.Quotas().Check(); err != nil { // its names are those of the settings
 		return errors.New(meeting.MessageOf(err))
+	}
+	if c.SheddingCPU < 10 || c.SheddingCPU > 100 {
+		return fmt.Errorf("shedding_cpu: %d is not between 10 and 100", c.SheddingCPU)
+	}
+	if c.SheddingLate < 5*time.Millisecond || c.SheddingLate > time.Second {
+		return fmt.Errorf("shedding_late: %s is not between 5ms and 1s", c.SheddingLate)
 	}
 	if c.StoreReplicas < 1 || c.StoreReplicas > 5 {
 		return fmt.Errorf("store_replicas: %d is not between 1 and 5", c.StoreReplicas)

@@ -227,7 +227,10 @@ func (b *Bridge) tickAudio(now int64) {
 	}
 }
 
-func (b *Bridge) tickVideo(now int64) { b.router.Tick(now) }
+func (b *Bridge) tickVideo(now int64) {
+	b.router.Limit(sfu.Limit(b.server.limit.Load()))
+	b.router.Tick(now)
+}
 
 // report sends audio's reports and judges everybody's network.
 func (b *Bridge) report(now int64) {

@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"belfry/internal/media/opus"
+	"belfry/internal/media/sfu"
 	"belfry/internal/media/transport"
 	"belfry/internal/media/udp"
 	"belfry/internal/meeting"
@@ -58,6 +59,7 @@ type Server struct {
 
 	malformed atomic.Uint64 // RTCP that could not be understood
 	panics    atomic.Uint64
+	limit     atomic.Uint32 // of video, a VideoLimit
 	unheard   atomic.Uint64 // packets for ears that were dropped
 	// faultLogged is when a fault was logged last.
 	faultLogged atomic.Int64
@@ -129,6 +131,30 @@ func (s *Server) OpenConference(spec meeting.ConferenceSpec, events meeting.Conf
 	}
 	s.ticker.add(b)
 	return b, nil
+}
+
+// VideoLimit is how much video is left out because the server is full.
+type VideoLimit = sfu.Limit
+
+// The limits, from none.
+const (
+	NoLimit    = sfu.NoLimit
+	LowCameras = sfu.LowCameras
+	NoCameras  = sfu.NoCameras
+	NoVideo    = sfu.NoVideo
+)
+
+// LimitVideo leaves video out in all meetings from the next tick on.
+func (s *Server) LimitVideo(l VideoLimit) { s.limit.Store(uint32(l)) }
+
+// Lateness is how long after it was due the work of a tick was done, in nine of
+// ten of those since it was asked last: with more than a tick (20 ms) sound comes
+// too late.
+func (s *Server) Lateness() time.Duration {
+	s.mu.Lock()
+	busy := len(s.bridges) > 0
+	s.mu.Unlock()
+	return s.ticker.late.take(time.Now(), busy)
 }
 
 // forget takes a closed bridge out, keeping its counts.

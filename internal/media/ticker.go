@@ -26,6 +26,7 @@ type ticker struct {
 	quit     chan struct{}
 	work     sync.WaitGroup
 	helpers  []chan *row
+	late     lateness
 
 	mu      sync.Mutex
 	bridges []*Bridge // replaced, never changed
@@ -33,6 +34,7 @@ type ticker struct {
 
 // row is one tick's work.
 type row struct {
+	due     time.Time
 	bridges []*Bridge
 	next    atomic.Int64
 }
@@ -56,24 +58,25 @@ func (t *ticker) run() {
 	clock := time.NewTicker(tickInterval)
 	defer clock.Stop()
 	for n := 0; ; n++ {
+		var due time.Time
 		select {
 		case <-t.quit:
 			for _, c := range t.helpers {
 				close(c)
 			}
 			return
-		case <-clock.C:
+		case due = <-clock.C:
 		}
 		if n%sortEvery == 0 {
 			t.sort()
 		}
 		t.mu.Lock()
-		r := &row{bridges: t.bridges}
+		r := &row{due: due, bridges: t.bridges}
 		t.mu.Unlock()
 		// Of two or more bridges one may take long: then the clock must go on. Nobody
 		// is woken who would find nothing to do.
 		if len(r.bridges) < 2 || len(t.helpers) == 0 {
-			r.walk(out)
+			t.walk(r, out)
 			continue
 		}
 		for _, c := range t.helpers[:min(len(t.helpers), len(r.bridges))] {
@@ -88,12 +91,13 @@ func (t *ticker) run() {
 func (t *ticker) help(rows <-chan *row) {
 	out := t.newBatch()
 	for r := range rows {
-		r.walk(out)
+		t.walk(r, out)
 	}
 }
 
 // walk ticks bridges until none is left.
-func (r *row) walk(out *udp.Batch) {
+func (t *ticker) walk(r *row, out *udp.Batch) {
+	worked := false
 	for {
 		i := r.next.Add(1) - 1
 		if i >= int64(len(r.bridges)) {
@@ -103,9 +107,13 @@ func (r *row) walk(out *udp.Batch) {
 		if b := r.bridges[i]; b.ticking.CompareAndSwap(false, true) {
 			b.tick(transport.Now(), out)
 			b.ticking.Store(false)
+			worked = true
 		}
 	}
 	_ = out.Flush() // what could not be sent has been counted by the port
+	if worked {     // who came too late for any bridge kept nobody waiting
+		t.late.note(r.due, time.Now())
+	}
 }
 
 // sort puts those with the most people first.

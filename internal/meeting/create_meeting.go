@@ -87,6 +87,9 @@ func (s *Service) putMeeting(tx Tx, m *Meeting) (*Meeting, error) {
 			return live, nil
 		}
 	}
+	if s.opt.Full != nil && s.opt.Full() {
+		return nil, Errorf(CodeUnavailable, "The server is full; try again in a while")
+	}
 	quotas := s.quotasOf(tx, m.Account)
 	if m.PrimaryMeetingID != "" {
 		if err := mayReplicate(tx, m.Account, m.PrimaryMeetingID, quotas.Replicas); err != nil {

@@ -34,6 +34,9 @@ type ServiceOptions struct {
 	Webhooks []string
 	// Transcription says that there is an engine that can transcribe.
 	Transcription bool
+	// Full reports that the server has no room for more meetings: CreateMeeting
+	// answers CodeUnavailable unless the meeting is there. nil: never.
+	Full func() bool
 }
 
 // NewMeeting is what CreateMeeting takes.

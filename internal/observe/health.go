@@ -13,6 +13,9 @@ type Health struct {
 	// Trouble, when set, says why a part cannot do its work, "" when all can. The
 	// answer shows it to everybody. It is set before the first request.
 	Trouble func() string
+	// Full, when set, says why there is no room for more meetings, "" when there is.
+	// It makes Ready say no, and is set before the first request.
+	Full func() string
 }
 
 // SetReady changes the answer.
@@ -35,4 +38,19 @@ func (h *Health) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
 		}
 	}
 	_, _ = w.Write([]byte("ok\n"))
+}
+
+// Ready answers GET /readyz: as the Health does, and 503 also while there is no
+// room for more, so that new meetings are made elsewhere.
+func (h *Health) Ready(w http.ResponseWriter, r *http.Request) {
+	if h.Full != nil && h.ready.Load() {
+		if full := h.Full(); full != "" {
+			w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+			w.Header().Set("Cache-Control", "no-store")
+			w.WriteHeader(http.StatusServiceUnavailable)
+			_, _ = w.Write([]byte(full + "\n"))
+			return
+		}
+	}
+	h.ServeHTTP(w, r)
 }

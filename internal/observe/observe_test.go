@@ -65,3 +65,25 @@ func TestSecretsDoNotReachTheLog(t *testing.T) {
 		}
 	}
 }
+
+func TestReadyTellsFull(t *testing.T) {
+	full := ""
+	h := Health{Full: func() string { return full }}
+	for _, step := range []struct {
+		ready       bool
+		full        string
+		code, alive int
+	}{{false, "full", 503, 503}, {true, "", 200, 200}, {true, "full", 503, 200}, {true, "", 200, 200}} {
+		h.SetReady(step.ready)
+		full = step.full
+		ready, alive := httptest.NewRecorder(), httptest.NewRecorder()
+		h.Ready(ready, httptest.NewRequest("GET", "/readyz", nil))
+		h.ServeHTTP(alive, httptest.NewRequest("GET", "/healthz", nil))
+		if ready.Code != step.code || alive.Code != step.alive {
+			t.Errorf("%+v: ready %d, alive %d", step, ready.Code, alive.Code)
+		}
+		if step.ready && step.full != "" && ready.Body.String() != "full\n" {
+			t.Errorf("%q", ready.Body)
+		}
+	}
+}

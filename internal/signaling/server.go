@@ -119,6 +119,10 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			s.log.Warn("meeting has too many signaling sockets", "meeting", meetingID)
 			tryAgain(w, "too many sockets in this meeting")
 			return
+		case s.cfg.Full != nil && s.cfg.Full() && !s.inside(id, content):
+			s.metrics.joins.WithLabelValues("full").Inc()
+			tryAgain(w, "the server is full")
+			return
 		}
 	}
 
@@ -191,6 +195,22 @@ func (s *Server) full(meetingID string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return len(s.sessions[meetingID]) >= s.cfg.Limits.PerMeeting
+}
+
+// inside tells whether an attendee, or its content share, is in the meeting, or was
+// a moment ago.
+func (s *Server) inside(id meeting.Identity, content bool) bool {
+	_, r := s.matching(id.Meeting.ID, func(*session) bool { return false })
+	if r == nil {
+		return false
+	}
+	full := id.Attendee.ID
+	if content {
+		full += meeting.ContentSuffix
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.members[full] != nil || r.audience[full] != nil
 }
 
 // meetingGone tells whether a refused join was for a meeting that has ended.

@@ -70,6 +70,10 @@ type Config struct {
 	// defaults.
 	Quotas func(account string) meeting.Quotas
 
+	// Full reports that the server has no room for more people: who comes new is
+	// asked to try again, who is in a meeting may come back. nil: never.
+	Full func() bool
+
 	Events  Events                // nil: presence is not recorded
 	Logger  *slog.Logger          // nil: no log
 	Metrics prometheus.Registerer // nil: no metrics

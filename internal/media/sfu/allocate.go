@@ -50,7 +50,7 @@ func (d *Downlink) allocate(now int64) {
 			continue
 		}
 		s.look(l)
-		if len(s.ladder) == 0 {
+		if len(s.ladder) == 0 || s.limited(now) {
 			continue
 		}
 		if d.cfg.Follow {
@@ -68,9 +68,11 @@ func (d *Downlink) allocate(now int64) {
 				s.tellPaused(false)
 				s.apply(now)
 			}
-			if (s.at >= 0 || d.cfg.Whole) && !d.cfg.Follow {
+			if (s.at >= 0 || d.cfg.Whole) && !d.cfg.Follow && !s.low {
 				s.take(len(s.ladder)-1, now)
 			}
+			s.settleLow(now)
+			s.askLow()
 		}
 		if d.cfg.Follow {
 			d.est.Want(wanted + wanted/4 + fullSize)
@@ -119,6 +121,7 @@ func (d *Downlink) allocate(now int64) {
 	urgent := congested && budget < d.est.Sending(now)*6/10
 	for _, s := range d.order {
 		s.settle(congested, urgent, now)
+		s.askLow()
 	}
 	d.est.Want(want)
 }
@@ -362,7 +365,7 @@ func (s *Share) back(congested bool, now int64) {
 
 // take makes a step what flows.
 func (s *Share) take(i int, now int64) {
-	open := i == len(s.ladder)-1 && s.unlimited()
+	open := i == len(s.ladder)-1 && s.unlimited() && !s.low
 	if i == s.at && s.sub.StreamID() == s.ladder[i].point.StreamID && s.open == open && (open || s.chosen == s.ladder[i].point.key()) {
 		return
 	}

@@ -64,6 +64,8 @@ type Share struct {
 	most    int64 // bit/s that the sender said it would send of it
 	content bool
 	speaks  bool
+	low     bool // kept to the least of it, by the Router's limit
+	lowered bool // it was, though its client decides
 }
 
 // step is a point with what it costs, in bit/s.
@@ -148,6 +150,9 @@ func (s *Share) Want(streamID uint32, now int64) {
 		if l := s.d.r.layers[s.ladder[s.at].point.StreamID]; l != nil && l.pub == after.pub && l.index <= after.index {
 			return // it goes on as it is until there is room for more
 		}
+	}
+	if s.low {
+		s.at = -1 // the limit is put on what it is now
 	}
 	s.sub.Switch(streamID, now)
 }
@@ -338,7 +343,7 @@ func (r *Router) Bandwidth() BandwidthStats {
 			case s.paused:
 				b.Paused++
 				b.Limited++
-			case !s.off && s.at >= 0 && (s.at < len(s.ladder)-1 || s.ask != 0):
+			case !s.off && s.at >= 0 && (s.at < len(s.ladder)-1 || s.ask != 0 || s.low):
 				b.Limited++
 			}
 		}

@@ -101,6 +101,7 @@ type Router struct {
 	pastBWE BandwidthStats // of downlinks that are closed
 	speaker string         // base attendee id of who talks, or did last
 	voices  map[string]float64
+	limit   Limit
 }
 
 // New returns an empty Router.

@@ -32,7 +32,7 @@ export class Server {
       env: {
         ...inherited, BELFRY_LISTEN: listen, BELFRY_DATA_DIR: server.dataDir, BELFRY_TURN_LISTEN: '127.0.0.1:0',
         BELFRY_ACCESS_KEY_ID: 'AKIDTEST', BELFRY_SECRET_ACCESS_KEY: 'test-secret',
-        BELFRY_REQUEST_RATE: '0', ...env,
+        BELFRY_REQUEST_RATE: '0', BELFRY_SHEDDING: 'off', ...env,
       },
       stdio: ['ignore', 'pipe', 'pipe'],
     });
