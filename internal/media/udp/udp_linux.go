@@ -115,7 +115,7 @@ func (in *inboxSys) init() {
 
 func (in *inboxSys) receive(fd uintptr) bool {
 	for {
-		n, _, errno := unix.Syscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&in.msgs[0])), InboxSize, unix.MSG_DONTWAIT, 0, 0)
+		n, _, errno := unix.RawSyscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&in.msgs[0])), InboxSize, unix.MSG_DONTWAIT, 0, 0)
 		switch errno {
 		case 0:
 			in.n, in.errno = int(n), 0
@@ -245,7 +245,7 @@ func (y *batchSys) init(b *Batch) {
 // call makes one system call; it is the method value given to the RawConn.
 func (y *batchSys) call(fd uintptr) bool {
 	for {
-		n, _, errno := unix.Syscall6(unix.SYS_SENDMMSG, fd,
+		n, _, errno := unix.RawSyscall6(unix.SYS_SENDMMSG, fd,
 			uintptr(unsafe.Pointer(&y.msgs[y.next])), uintptr(y.count-y.next), unix.MSG_DONTWAIT, 0, 0)
 		y.calls++
 		y.again = false
