@@ -116,6 +116,7 @@ func (l *lab) run(ctx context.Context, r row, name string) (res result, err erro
 			_ = p.browser.call(end, page, "close", nil, nil)
 		}()
 	}
+	hurry(l.nice)
 	if err := call(0, "join", room.join[0], nil); err != nil {
 		return res, err
 	}
