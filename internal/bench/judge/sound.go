@@ -107,7 +107,8 @@ type Heard struct {
 	Longest float64 `json:"longest_ms"` // of the gaps; 0: none
 	P50     float64 `json:"p50_ms"`     // from mouth to ear
 	P95     float64 `json:"p95_ms"`
-	Last    float64 `json:"-"` // ms: when the last frame came out
+	Last    float64 `json:"-"` // ms: when the last frame had come out
+	Said    float64 `json:"-"` // ms: when the last of those that came out had been said
 }
 
 // Gap is how long, in ms, sound is missing before it counts.
@@ -158,6 +159,7 @@ func Hear(mouth, ear Clock, pcm []int16, from, until float64) Heard {
 			delay, known = a.at-said, true
 			came = append(came, delay)
 			arrived = append(arrived, a.at)
+			h.Said = said + 20
 		} else if !known && len(delays) > 0 {
 			delay, known = delays[0], true
 		}

@@ -60,6 +60,16 @@ func (l *NackList) Received(ext uint64) bool {
 	return false
 }
 
+// Missing says that a packet is being asked for.
+func (l *NackList) Missing(ext uint64) bool {
+	for i := range l.missing[:l.n] {
+		if l.missing[i].ext == ext {
+			return true
+		}
+	}
+	return false
+}
+
 // Reset empties the list.
 func (l *NackList) Reset() { l.n = 0 }
 

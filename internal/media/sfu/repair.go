@@ -42,8 +42,9 @@ func (b *bucket) take(n int) bool {
 }
 
 // HandleNACK sends packets again that the receiver misses: on the RTX SSRC when
-// that was negotiated, else under their own number. What is not in the cache
-// any more, or would cost more than a share of the stream, is left.
+// that was negotiated, else under their own number. What would cost more than a share
+// of the stream is left. What cannot be had any more, as after a cut of the network, is
+// a wish for a key frame: browsers wait up to three seconds before they ask for one.
 func (s *Subscription) HandleNACK(seqs []uint16) {
 	if s.closed || s.paused || !s.cfg.NACK || !s.out.started {
 		return
@@ -54,8 +55,25 @@ func (s *Subscription) HandleNACK(seqs []uint16) {
 		if d > 0 || uint64(-d) >= s.out.seq-s.void {
 			continue
 		}
-		s.resend(s.out.seq - uint64(-d))
+		if out := s.out.seq - uint64(-d); s.gone(out) {
+			if !s.target.keys.wanted {
+				s.HandleKeyFrameRequest(s.r.now)
+			}
+		} else {
+			s.resend(out)
+		}
 	}
+}
+
+// gone says that a packet that was sent cannot be sent again, nor will be, and that
+// nothing that was sent since can be decoded without it.
+func (s *Subscription) gone(out uint64) bool {
+	if !s.live || s.target == nil || out < s.keyed || out < s.seg.outFirst {
+		return false
+	}
+	ext := out - s.seg.outFirst + s.seg.first
+	l := s.cur
+	return l.cache != nil && s.seg.epoch == l.epoch && !l.cache.Has(uint16(ext)) && !l.nacks.Missing(ext)
 }
 
 func (s *Subscription) resend(out uint64) {

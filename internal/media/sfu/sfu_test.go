@@ -401,6 +401,62 @@ func (p peer) SubscriptionBySSRC(ssrc uint32) *Subscription {
 	return nil
 }
 
+func TestWhatCannotBeRepairedIsAWishForAKeyFrame(t *testing.T) {
+	r := newRoom(t, single)
+	sub, w := r.subscribe(1000, 101)
+	e := &encoder{ssrc: 11}
+	r.push(r.pub, e.frame(true, 4, r.now)...)
+	before := w.take(1000)
+	// The receiver hears nothing for five seconds.
+	for range 150 {
+		r.wait(40 * ms)
+		r.push(r.pub, e.frame(false, 10, r.now)...)
+	}
+	r.up.rtcp = nil
+	lost := w.take(1000)
+	var seqs []uint16
+	for _, p := range lost[:maxNACK] {
+		seqs = append(seqs, p.Seq)
+	}
+	sub.HandleNACK([]uint16{before[0].Seq - 1})
+	if n := r.up.plis(11); n != 0 {
+		t.Errorf("%d key frames asked for a number that was never sent", n)
+	}
+	for range 5 {
+		sub.HandleNACK(seqs)
+	}
+	if n := r.up.plis(11); n != 1 {
+		t.Errorf("%d key frames asked for what cannot be had any more, want 1", n)
+	}
+	if n := len(w.take(1001)); n != 0 {
+		t.Errorf("%d packets repaired, want none", n)
+	}
+	r.push(r.pub, e.frame(true, 4, r.now)...)
+	r.wait(1 * second)
+	r.up.rtcp = nil
+	sub.HandleNACK(seqs) // asked for again, since the key frame came later
+	if n := r.up.plis(11); n != 0 {
+		t.Errorf("%d key frames asked for what is older than one", n)
+	}
+	// What has not come yet, but is asked for, is still to be had.
+	late := e.frame(false, 2, r.now)
+	r.push(r.pub, late[0])
+	missing := e.frame(false, 3, r.now)
+	r.push(r.pub, late[1], missing[0], missing[2])
+	top := w.rtp[len(w.rtp)-1].Seq
+	r.up.rtcp = nil
+	sub.HandleNACK([]uint16{top - 1})
+	if n := r.up.plis(11); n != 0 {
+		t.Errorf("%d key frames asked for what is on its way", n)
+	}
+	r.wait(2 * second) // it never came
+	r.up.rtcp = nil
+	sub.HandleNACK([]uint16{top - 1})
+	if n := r.up.plis(11); n != 1 {
+		t.Errorf("%d key frames asked for what never came, want 1", n)
+	}
+}
+
 func TestResendIsBounded(t *testing.T) {
 	r := newRoom(t, single)
 	sub, w := r.subscribe(1000, 101)

@@ -46,21 +46,22 @@ type Subscription struct {
 	sieve  sieve  // what passes of cur
 	raised int64  // when more was chosen than passes, 0 when it does
 
-	seg  segment            // the mapping in use
-	past segments           // those before, for retransmission
-	cut  cut                // what was left out last
-	top  uint64             // the highest number of the layer that was looked at
-	out  output             // where the outgoing stream is
-	fill fillers            // numbers that went to packets of nothing
-	rtx  uint16             // next number on the RTX SSRC
-	void uint64             // up to here numbers are not sent again: headers would differ
-	hdr  rtp.HeaderWriter   // here so that it is not allocated
-	rr   rtp.ReportBlock    // the last report of the receiver
-	rtt  int64              // ns, 0 when not known
-	pli  bucket             // key frame requests that are honoured
-	back bucket             // retransmissions that are honoured, in halves of a packet
-	sr   int64              // when the next sender report is due
-	seen meeting.VideoCodec // last codec that the receiver cannot take, 0 for none
+	seg   segment            // the mapping in use
+	past  segments           // those before, for retransmission
+	cut   cut                // what was left out last
+	top   uint64             // the highest number of the layer that was looked at
+	keyed uint64             // the number with which the last key frame began
+	out   output             // where the outgoing stream is
+	fill  fillers            // numbers that went to packets of nothing
+	rtx   uint16             // next number on the RTX SSRC
+	void  uint64             // up to here numbers are not sent again: headers would differ
+	hdr   rtp.HeaderWriter   // here so that it is not allocated
+	rr    rtp.ReportBlock    // the last report of the receiver
+	rtt   int64              // ns, 0 when not known
+	pli   bucket             // key frame requests that are honoured
+	back  bucket             // retransmissions that are honoured, in halves of a packet
+	sr    int64              // when the next sender report is due
+	seen  meeting.VideoCodec // last codec that the receiver cannot take, 0 for none
 }
 
 // output is the state that makes the outgoing stream one.
@@ -295,6 +296,9 @@ func (s *Subscription) forward(it *item) {
 	tl0 := it.h.TL0PicIdx - seg.tl0
 	s.note(it, out, timestamp, picture, tl0)
 
+	if it.key {
+		s.keyed = max(s.keyed, out)
+	}
 	header := s.header(it, seg, seg.payloadType, s.cfg.SSRC, uint16(out), timestamp)
 	payload := it.p.Payload()
 	it.h.Patch(payload, picture, tl0)
