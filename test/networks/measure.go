@@ -36,8 +36,8 @@ type result struct {
 	Outage  float64     `json:"outage_ms"`   // without any sound after a cut or a change of address
 	Again   int         `json:"connections"` // that were made anew, by either
 	Stayed  bool        `json:"stayed"`      // sound and pictures came at the end
-	Mute    float64     `json:"mute_ms"`     // from the mute until the last sound
-	Low     float64     `json:"low_ms"`      // from the wish for the low layer until its first picture
+	Mute    *mute       `json:"mute,omitempty"`
+	Low     float64     `json:"low_ms"` // from the wish for the low layer until its first picture
 	High    float64     `json:"high_ms"`
 	Capped  bool        `json:"capped"`
 	Goals   bool        `json:"goals"`
@@ -71,7 +71,7 @@ func sleepUntil(ctx context.Context, at time.Time) error {
 
 // run measures a row at a server.
 func (l *lab) run(ctx context.Context, r row, name string) (res result, err error) {
-	res = result{Network: r.Name, Server: name, Sent: -1, Joined: -1, Picture: -1, Lower: -1, Back: -1, Mute: -1, Low: -1, High: -1, Goals: r.Goals}
+	res = result{Network: r.Name, Server: name, Sent: -1, Joined: -1, Picture: -1, Lower: -1, Back: -1, Low: -1, High: -1, Goals: r.Goals}
 	ctx, cancel := context.WithTimeout(ctx, r.Time+90*time.Second)
 	defer cancel()
 	people := []*seat{l.talker, l.listener}
@@ -154,7 +154,6 @@ func (l *lab) run(ctx context.Context, r row, name string) (res result, err erro
 		go func() { l.watch(watching, name); close(done) }()
 		defer func() { stop(); <-done }()
 	}
-	asked := now()
 	if err := call(1, "join", room.join[1], &res.Joined); err != nil {
 		return res, err
 	}
@@ -195,9 +194,10 @@ func (l *lab) run(ctx context.Context, r row, name string) (res result, err erro
 	}
 	until := now()
 	res.Load = load()
-	var muted, low, high float64
+	var muted []float64
+	var low, high float64
 	if r.Goals {
-		if muted, low, high, err = l.goals(ctx, call); err != nil {
+		if muted, low, high, err = goals(ctx, call); err != nil {
 			return res, err
 		}
 	}
@@ -211,11 +211,15 @@ func (l *lab) run(ctx context.Context, r row, name string) (res result, err erro
 	if err := call(1, "noted", nil, &heard); err != nil {
 		return res, err
 	}
-	return res, l.judge(&res, r, said, heard, moments{asked, from, until, capAt, freeAt, brokeAt, muted, low, high})
+	return res, l.judge(&res, r, said, heard, moments{from, until, capAt, freeAt, brokeAt, muted, low, high})
 }
 
 // moments of a run, in ms.
-type moments struct{ asked, from, until, capAt, freeAt, brokeAt, muted, low, high float64 }
+type moments struct {
+	from, until, capAt, freeAt, brokeAt float64
+	muted                               []float64
+	low, high                           float64
+}
 
 // watch keeps what the server says of its estimates each second, until ctx ends.
 func (l *lab) watch(ctx context.Context, name string) {
@@ -230,23 +234,56 @@ func (l *lab) watch(ctx context.Context, name string) {
 	}
 }
 
-// goals has the talker mute, and the listener want the low layer and then the high one.
-func (l *lab) goals(ctx context.Context, call func(int, string, any, any) error) (muted, low, high float64, err error) {
-	for _, s := range []struct {
-		who  int
-		what string
-		arg  any
-		at   *float64
-		wait time.Duration
-	}{{1, "want", "low", &low, 3 * time.Second}, {1, "want", "high", &high, 4 * time.Second}, {0, "mute", true, &muted, time.Second}} {
-		if err := call(s.who, s.what, s.arg, s.at); err != nil {
-			return 0, 0, 0, err
+// mutes is how often the talker mutes: the middle of so many times is told.
+const mutes = 7
+
+// goals has the listener want the low layer and then the high one, and the talker mute.
+func goals(ctx context.Context, call func(int, string, any, any) error) (muted []float64, low, high float64, err error) {
+	do := func(who int, what string, arg any, wait time.Duration) (at float64) {
+		if err == nil {
+			err = call(who, what, arg, &at)
 		}
-		if err := sleepUntil(ctx, time.Now().Add(s.wait)); err != nil {
-			return 0, 0, 0, err
+		if err == nil {
+			err = sleepUntil(ctx, time.Now().Add(wait))
+		}
+		return at
+	}
+	low = do(1, "want", "low", 3*time.Second)
+	high = do(1, "want", "high", 4*time.Second)
+	for range mutes {
+		muted = append(muted, do(0, "mute", true, time.Second))
+		do(0, "mute", false, 1500*time.Millisecond)
+	}
+	return muted, low, high, err
+}
+
+// mute is what became of the talker's mutes, the middle of each in ms.
+type mute struct {
+	Heard float64 `json:"heard_ms"` // from the mute until nothing more was heard
+	Said  float64 `json:"said_ms"`  // how long the talker was heard that spoke on; negative: it was cut off before the mute
+	Delay float64 `json:"delay_ms"` // from mouth to ear, just before
+	Shown float64 `json:"shown_ms"` // until the listener's client knew; negative: it never did
+}
+
+func muteOf(mouth, ear judge.Clock, pcm []int16, muted []float64, events []event) *mute {
+	var heard, said, delay, shown []float64
+	for _, at := range muted {
+		h := judge.Hear(mouth, ear, pcm, at-700, at+900)
+		if h.Last > 0 {
+			heard, said, delay = append(heard, h.Last-at), append(said, h.Said-at), append(delay, h.P50)
+		}
+		if i := slices.IndexFunc(events, func(e event) bool { return e.Name == "muted" && e.Detail == "true" && e.At >= at }); i >= 0 {
+			shown = append(shown, events[i].At-at)
 		}
 	}
-	return muted, low, high, nil
+	middle := func(all []float64) float64 {
+		if len(all) == 0 {
+			return -1
+		}
+		slices.Sort(all)
+		return all[len(all)/2]
+	}
+	return &mute{middle(heard), middle(said), middle(delay), middle(shown)}
 }
 
 // move gives the person's machine another address.
@@ -291,7 +328,9 @@ func (l *lab) judge(res *result, r row, said, heard noted, m moments) error {
 		pictures = append(pictures, judge.Picture{At: f[0], Stamp: f[1], Width: int(f[2]), Height: int(f[3])})
 	}
 	res.Video = judge.See(pictures, m.from, m.until)
-	res.Picture = judge.FirstOf(pictures, m.asked, func(judge.Picture) bool { return true })
+	if i := slices.IndexFunc(heard.Events, func(e event) bool { return e.Name == "join" }); i >= 0 {
+		res.Picture = judge.FirstOf(pictures, heard.Events[i].At, func(judge.Picture) bool { return true })
+	}
 	res.Sizes = sizes(pictures, m.from)
 	before := 0
 	for _, p := range pictures {
@@ -320,9 +359,7 @@ func (l *lab) judge(res *result, r row, said, heard noted, m moments) error {
 	if r.Goals {
 		large, small := func(p judge.Picture) bool { return p.Height > l.height/2 }, func(p judge.Picture) bool { return p.Height <= l.height/2 }
 		res.Low, res.High = judge.FirstOf(pictures, m.low, small), judge.FirstOf(pictures, m.high, large)
-		if last := judge.Hear(mouth, ear, pcm, m.muted-1000, m.muted+900); last.Last > 0 {
-			res.Mute = last.Last - m.muted
-		}
+		res.Mute = muteOf(mouth, ear, pcm, m.muted, heard.Events)
 	}
 	return nil
 }

@@ -116,6 +116,12 @@ class Subject {
         connectionDidBecomePoor: () => this.note('poor'),
       });
     });
+    const known = new Set();
+    this.av.realtimeSubscribeToAttendeeIdPresence((id) => {
+      if (known.has(id)) return;
+      known.add(id);
+      this.av.realtimeSubscribeToVolumeIndicator(id, (_, volume, muted) => { if (muted !== null) this.note('muted', muted); });
+    });
     await this.av.startAudioInput(microphone);
     await this.av.bindAudioElement(this.element);
     this.av.start();
