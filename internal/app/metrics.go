@@ -81,6 +81,8 @@ var mediaFigures = []mediaFigure{
 	{"audio_redundant_in_total", "Audio packets that came as redundant audio (RFC 2198).", false, func(s *media.Stats) float64 { return float64(s.Audio.RedundantIn) }},
 	{"audio_redundant_out_total", "Audio packets sent as redundant audio (RFC 2198).", false, func(s *media.Stats) float64 { return float64(s.Audio.RedundantOut) }},
 	{"audio_recovered_total", "Lost audio frames that in-band error correction brought back.", false, func(s *media.Stats) float64 { return float64(s.Audio.Recovered) }},
+	{"audio_asked_total", "Lost audio packets that clients were asked to send again, each time counted.", false, func(s *media.Stats) float64 { return float64(s.Audio.Asked) }},
+	{"audio_repaired_total", "Lost audio packets that came because a client was asked for them.", false, func(s *media.Stats) float64 { return float64(s.Audio.Repaired) }},
 	{"audio_restored_total", "Lost audio packets that came again with a later one (RFC 2198).", false, func(s *media.Stats) float64 { return float64(s.Audio.Restored) }},
 	{"audio_concealed_total", "Audio frames that were lost or late and made up.", false, func(s *media.Stats) float64 { return float64(s.Audio.Concealed) }},
 	{"audio_refused_total", "Audio packets that were malformed, muted or too many.", false, func(s *media.Stats) float64 { return float64(s.Audio.Dropped) }},

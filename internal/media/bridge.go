@@ -52,6 +52,7 @@ type Bridge struct {
 	// Scratch.
 	audio, video []*rtp.Packet
 	rtcp         []byte
+	seqs         []uint16 // of packets of sound that a client is asked for
 }
 
 func newBridge(s *Server, spec meeting.ConferenceSpec, events meeting.ConferenceEvents) *Bridge {
@@ -219,6 +220,9 @@ func (b *Bridge) safely(what string, now int64, do func(*Bridge, int64)) {
 
 func (b *Bridge) tickAudio(now int64) {
 	at := b.server.clock.time(now)
+	for _, p := range b.peers {
+		p.askAudio(now)
+	}
 	b.mixer.Tick(at)
 	if talking, due := b.mixer.Levels(at); due {
 		b.router.Speaking(talking)

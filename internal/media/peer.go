@@ -190,12 +190,26 @@ func (p *Peer) receive(packets []*rtp.Packet) {
 			b.later = append(b.later, p.events.AudioArrived)
 		}
 		p.source.Push(b.audio, b.server.clock.time(now))
+		p.askAudio(now)
+
 	}
 	switch {
 	case p.publication != nil && len(b.video) > 0:
 		p.publication.Push(b.video, now)
 	case p.publication == nil:
 		b.unasked += uint64(len(b.video))
+	}
+}
+
+// askAudio asks the client for sound that was lost.
+func (p *Peer) askAudio(now int64) {
+	if p.source == nil || p.closed {
+		return
+	}
+	b := p.bridge
+	if b.seqs = p.source.Missing(b.seqs[:0], p.rtt, b.server.clock.time(now)); len(b.seqs) > 0 {
+		b.rtcp = rtp.AppendNACK(b.rtcp[:0], b.ssrc, p.source.SSRC(), b.seqs)
+		p.SendRTCP(b.rtcp)
 	}
 }
 

@@ -60,6 +60,8 @@ func (s *Stats) add(o Stats) {
 	a.RedundantOut += o.Audio.RedundantOut
 	a.Recovered += o.Audio.Recovered
 	a.Restored += o.Audio.Restored
+	a.Asked += o.Audio.Asked
+	a.Repaired += o.Audio.Repaired
 	a.Late += o.Audio.Late
 	a.Dropped += o.Audio.Dropped
 	a.Skipped += o.Audio.Skipped

@@ -227,7 +227,7 @@ func (l *lab) watch(ctx context.Context, name string) {
 	for ctx.Err() == nil {
 		lines := []string{fmt.Sprintf("%.0f", now())}
 		if s, ok := l.servers[name].(*belfry); ok {
-			lines = append(lines, s.metrics(ctx, "bandwidth", "downlink", "fit", "pause", "key_frame")...)
+			lines = append(lines, s.metrics(ctx, "bandwidth", "downlink", "fit", "pause", "key_frame", "audio")...)
 		}
 		l.metrics = append(l.metrics, lines)
 		_ = sleepUntil(ctx, time.Now().Add(time.Second))

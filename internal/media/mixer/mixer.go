@@ -88,6 +88,8 @@ type Stats struct {
 	RedundantIn, RedundantOut uint64
 	Recovered                 uint64 // frames that in-band error correction brought back
 	Restored                  uint64 // packets that the redundancy of others brought back (RFC 2198)
+	Asked                     uint64 // lost packets that clients were asked for, each time counted
+	Repaired                  uint64 // of those, packets that came
 	Late                      uint64 // packets that came after their turn, or twice
 	Dropped                   uint64 // packets refused: malformed, muted, barred, too many
 	Skipped                   uint64 // frames left out to catch up

@@ -73,10 +73,11 @@ type Source struct {
 	// passed says, during a regroup, that somebody was.
 	passed bool
 	// A mix of this one alone goes on from heldAt to a good moment to pass it on.
-	held   bool
-	heldAt int64
-	buf    buffer
-	red    wrapping // its packets with older ones, for listeners that prefer it
+	held    bool
+	heldAt  int64
+	buf     buffer
+	red     wrapping // its packets with older ones, for listeners that prefer it
+	repairs repairs
 }
 
 // AddSource adds a connection that sends.
@@ -120,7 +121,7 @@ func (s *Source) push(p *rtp.Packet, now int64) {
 		arrival = now
 	}
 	if s.started && p.SSRC != s.ssrc {
-		s.rx = rtp.Receiver{ClockRate: opus.SampleRate}
+		s.rx, s.repairs = rtp.Receiver{ClockRate: opus.SampleRate}, repairs{}
 		s.base = s.top + 1<<17
 		s.fresh = true
 	}
@@ -144,6 +145,7 @@ func (s *Source) push(p *rtp.Packet, now int64) {
 		return
 	}
 	if s.fresh {
+		s.repairs.list = nil
 		// What came before belongs to what nobody heard.
 		s.jitter.started, m.red.n = false, 0
 		s.buf.restart(ext)
@@ -202,7 +204,9 @@ func (s *Source) restore(o older, in packet, now int64) {
 // take keeps a packet and passes it on.
 func (s *Source) take(f packet, now int64) {
 	m := s.m
-	if !s.order(f) {
+	late := s.order(f, now)
+	s.repairs.came(f.ext, late, &m.stats)
+	if !late {
 		s.tap(f.ts, f.dur, now, f.payload)
 	}
 	s.buf.keep(f, s.quiet, now)
@@ -235,7 +239,7 @@ func (s *Source) known(ext uint64) bool {
 
 // order places a packet, which is not known, among those before it, and reports
 // whether it is late.
-func (s *Source) order(f packet) (late bool) {
+func (s *Source) order(f packet, now int64) (late bool) {
 	switch {
 	case s.fresh:
 		s.fresh = false
@@ -246,6 +250,8 @@ func (s *Source) order(f packet) (late bool) {
 		if gap > maxGap || f.ts != s.topTS+uint32(gap)*uint32(s.topDur) {
 			s.epoch++
 			s.began = f.ext
+		} else if gap > 1 {
+			s.miss(s.top+1, f.ext-1, now)
 		}
 		s.seen = s.seen<<min(gap, 64) | 1
 	default:
@@ -434,6 +440,9 @@ func (s *Source) Close() {
 func (s *Source) sweep(now int64) {
 	if now-s.arrived > idleCodec || now-s.lastLoud > idleCodec && s.cfg.AudioLevelID != 0 {
 		s.putMeter(now)
+	}
+	if s.repairs.list != nil && s.repairs.list.Len() == 0 {
+		s.repairs.list = nil
 	}
 	if now-s.arrived > idleCodec && s.slot < 0 && !s.buf.mixing {
 		s.buf.ring = nil

@@ -18,6 +18,8 @@ type NackList struct {
 	// RTT is the time in ns that an answer takes at least, 0 when not known. A
 	// packet is not asked for again before it.
 	RTT int64
+	// GiveUp is for how long, in ns, a packet is of use; 0: a second.
+	GiveUp int64
 }
 
 type missing struct {
@@ -85,11 +87,14 @@ func (l *NackList) patience() int64 {
 // request. Packets that were asked for too often or are too old leave the list;
 // lost is how many.
 func (l *NackList) Due(seqs []uint16, now int64) (due []uint16, lost int) {
-	keep := 0
+	keep, patience := 0, nackGiveUp
+	if l.GiveUp != 0 {
+		patience = l.GiveUp
+	}
 	for i := range l.missing[:l.n] {
 		m := l.missing[i]
 		if m.next <= now {
-			if m.tries == nackTries || now-m.since > nackGiveUp {
+			if m.tries == nackTries || now-m.since > patience {
 				lost++
 				continue
 			}
