@@ -133,6 +133,8 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	case "video":
 		f.IntVar(&l.Publishers, "publishers", 1, "people with a camera on")
 		f.IntVar(&l.Viewers, "subscribers", 50, "people who only watch, all cameras")
+		f.IntVar(&l.Lossy, "lossy", 0, "how many of the subscribers lose packets; their figures are apart")
+		f.Float64Var(&l.Loss, "loss", 0.2, "what share they lose")
 		f.BoolVar(&l.Mutual, "mutual", false, "publishers watch one another too")
 		f.Func("bitrate", "of each camera, such as 500k or 1M (default 1M)", rate)
 		name = func() string {
@@ -156,6 +158,7 @@ func parse(args []string, stderr io.Writer) (options, error) {
 		f.IntVar(&people, "people", people, "people of each meeting")
 		f.IntVar(&cameras, "cameras", 0, "how many of them turn a camera on, which nobody watches")
 		f.IntVar(&l.Meetings, "meetings", 1, "meetings")
+		f.DurationVar(&l.Over, "over", 0, "they join evenly over so long, instead of at once")
 		shape = func() { *l = keep(bench.Storm(l.Meetings, people, cameras), *l) }
 		name = func() string { return fmt.Sprintf("storm %dx%d", l.Meetings, l.Publishers+l.Viewers) }
 	default:
@@ -191,7 +194,7 @@ func parse(args []string, stderr io.Writer) (options, error) {
 
 // keep is a load with the times of another.
 func keep(l, times bench.Load) bench.Load {
-	l.Time, l.Warm = times.Time, times.Warm
+	l.Time, l.Warm, l.Over = times.Time, times.Warm, times.Over
 	return l
 }
 
@@ -263,6 +266,13 @@ func measure(ctx context.Context, o options, stdout io.Writer) error {
 		people := float64(r.People) * 1e3
 		fmt.Fprintf(stdout, "\njoining on %s: p50 %.0f ms, p99 %.0f ms, %.2f ms of CPU each; signaling to each person: %.1f kB (roster %.1f, index %.1f, levels %.1f)", r.Server,
 			r.JoinP50, r.JoinP99, r.JoinCPU, float64(r.Signaling.Sum())/people, float64(r.Signaling.Roster)/people, float64(r.Signaling.Index)/people, float64(r.Signaling.Levels)/people)
+		if c := r.Counters; c != nil {
+			fmt.Fprintf(stdout, "\n%s: %d garbage collections paused it for %.2f ms in all, the longest so far for %.2f ms; %d key frames and %d packets asked of senders, %d packets sent again", r.Server,
+				c.Collections, float64(c.Paused)/1e6, float64(c.LongestGC)/1e6, c.KeyFrames, c.AskedAgain, c.Resent)
+		}
+		if l := r.LossyVideo; l.Expected > 0 {
+			fmt.Fprintf(stdout, "\nthe lossy ones: %d packets thrown away, %d of video expected, %d repaired, %d lost", r.Dropped, l.Expected, l.Repaired, l.Lost())
+		}
 	}
 	fmt.Fprintln(stdout)
 	if o.json == "" {

@@ -89,6 +89,7 @@ var mediaFigures = []mediaFigure{
 	{"audio_unheard_total", "Audio packets that were dropped on the way to transcription.", false, func(s *media.Stats) float64 { return float64(s.Unheard) }},
 	{"video_in_total", "Video packets received.", false, func(s *media.Stats) float64 { return float64(s.Video.PacketsIn) }},
 	{"video_out_total", "Video packets forwarded.", false, func(s *media.Stats) float64 { return float64(s.Video.PacketsOut) }},
+	{"video_asked_again_total", "Video packets that senders were asked to send again.", false, func(s *media.Stats) float64 { return float64(s.Video.NACKsSent) }},
 	{"video_resent_total", "Video packets sent again.", false, func(s *media.Stats) float64 { return float64(s.Video.Resent) }},
 	{"video_refused_total", "Video packets and reports that were malformed or of no known stream.", false, func(s *media.Stats) float64 {
 		return float64(s.Video.Malformed + s.Video.Unknown)

@@ -35,6 +35,11 @@ type Load struct {
 	Quiet      bool   `json:"quiet"`      // those who do not talk send no packets
 	Watch      int    `json:"watch"`      // of the cameras each person watches so many at most; 0: all, -1: none
 	AtOnce     bool   `json:"at_once"`    // all join at the same moment, else a few at a time
+	// The first Lossy viewers of each meeting lose so large a share of what they are sent.
+	Lossy int     `json:"lossy,omitempty"`
+	Loss  float64 `json:"loss,omitempty"`
+
+	Over time.Duration `json:"over,omitempty"` // people come evenly over so long
 
 	Warm time.Duration `json:"warm"` // before the window
 	Time time.Duration `json:"time"` // the window
@@ -57,6 +62,8 @@ func (l Load) receives(n int) int {
 	return others
 }
 
+func (l Load) lossy(n int) bool { return n >= l.Publishers && n < l.Publishers+l.Lossy }
+
 // Row is the result of one run.
 type Row struct {
 	Server string `json:"server"`
@@ -69,6 +76,10 @@ type Row struct {
 	PerPerson   float64 `json:"percent_per_person"`
 	RSS         float64 `json:"rss_mb"`
 	PacketsOut  float64 `json:"packets_per_second"`
+
+	// What the lossy ones got is not among the other figures.
+	LossyVideo check.Counts `json:"lossy_video"`
+	Dropped    uint64       `json:"dropped"` // by the lossy ones themselves
 
 	Video    check.Counts `json:"video"`
 	Audio    check.Counts `json:"audio"`
@@ -111,7 +122,8 @@ type member struct {
 	publishes bool
 	receives  int
 	listens   bool // somebody else talks
-	driven    int  // how many of its Clients the pace has
+	lossy     bool
+	driven    int // how many of its Clients the pace has
 }
 
 // negotiate has a member agree on media, and drives the Clients that are new.
@@ -225,7 +237,12 @@ func (c *crowd) join(ctx context.Context, s Server) ([]*check.Speech, error) {
 	if err != nil {
 		return nil, err
 	}
+	begun := time.Now()
 	enter := func(m, n int) error {
+		turn := time.Duration(n*l.Meetings + m)
+		if err := sleep(ctx, time.Until(begun.Add(l.Over*turn/time.Duration(l.Meetings*l.people())))); err != nil {
+			return err
+		}
 		begin := client.Now()
 		cfg, err := c.person(m, n, speeches[m], sounds)
 		if err != nil {
@@ -244,7 +261,7 @@ func (c *crowd) join(ctx context.Context, s Server) ([]*check.Speech, error) {
 		if err != nil {
 			return fmt.Errorf("person %d of meeting %d: %w", n, m, err)
 		}
-		one := &member{Member: in, publishes: n < l.Publishers, receives: l.receives(n), listens: l.Talking > 1 || l.Talking == 1 && n > 0}
+		one := &member{Member: in, publishes: n < l.Publishers, receives: l.receives(n), listens: l.Talking > 1 || l.Talking == 1 && n > 0, lossy: l.lossy(n)}
 		c.mu.Lock()
 		c.members = append(c.members, one)
 		c.mu.Unlock()
@@ -304,6 +321,9 @@ func (c *crowd) person(m, n int, speech *check.Speech, s sounds) (client.Config,
 	if n < l.Publishers {
 		cfg.VideoRate, cfg.Sender = l.VideoRate, uint32(m*l.Publishers+n)
 		cfg.Window = c.windows[cfg.Sender]
+	}
+	if l.lossy(n) {
+		cfg.Loss = l.Loss
 	}
 	if l.Turns { // there is always some silence
 		cfg.Speech = nil
@@ -460,6 +480,11 @@ func (c *crowd) measure(ctx context.Context, s Server, row *Row) error {
 	for _, m := range c.members {
 		for _, one := range m.Clients() {
 			r := one.Result()
+			row.Dropped += r.Stats.Dropped
+			if m.lossy {
+				row.LossyVideo.Add(r.Video)
+				continue
+			}
 			row.Video.Add(r.Video)
 			row.Audio.Add(r.Audio)
 			video.Merge(&r.VideoLatency)

@@ -20,10 +20,18 @@ type Counters struct {
 	Collections uint64 `json:"collections"`  // of garbage
 	Decodes     uint64 `json:"opus_decodes"` // of sound
 	Encodes     uint64 `json:"opus_encodes"`
-	Faults      uint64 `json:"faults"` // of the server, which were caught
+	Faults      uint64 `json:"faults"`             // of the server, which were caught
+	KeyFrames   uint64 `json:"key_frame_requests"` // to senders
+	AskedAgain  uint64 `json:"asked_again"`        // packets, of senders
+	Resent      uint64 `json:"resent"`             // packets, to receivers
+	Paused      uint64 `json:"gc_paused_ns"`       // in which all waited for garbage collections
+	LongestGC   uint64 `json:"gc_longest_ns"`      // pause of the last 256 collections, those before the window too
 }
 
-// names are those of the metrics.
+// longestGC is the metric of one that is no sum.
+const longestGC = `go_gc_duration_seconds{quantile="1"}`
+
+// names are those of the metrics. Times are ns here, and seconds there.
 func (c *Counters) names() map[string]*uint64 {
 	return map[string]*uint64{
 		"belfry_media_packets_out_total":   &c.Sent,
@@ -34,6 +42,12 @@ func (c *Counters) names() map[string]*uint64 {
 		"go_memstats_mallocs_total":        &c.Allocations,
 		"go_memstats_alloc_bytes_total":    &c.Allocated,
 		"go_gc_duration_seconds_count":     &c.Collections,
+		"go_gc_duration_seconds_sum":       &c.Paused,
+		longestGC:                          &c.LongestGC,
+
+		"belfry_media_key_frame_requests_total": &c.KeyFrames,
+		"belfry_media_video_asked_again_total":  &c.AskedAgain,
+		"belfry_media_video_resent_total":       &c.Resent,
 	}
 }
 
@@ -41,6 +55,9 @@ func (c *Counters) names() map[string]*uint64 {
 func (c Counters) since(before Counters) Counters {
 	now, then := c.names(), before.names()
 	for name, v := range now {
+		if name == longestGC {
+			continue
+		}
 		*v -= min(*v, *then[name])
 	}
 	return c
@@ -60,6 +77,9 @@ func readCounters(r io.Reader) (c Counters, err error) {
 		v, err := strconv.ParseFloat(value, 64)
 		if err != nil || !(v >= 0 && v < 1<<63) {
 			return c, fmt.Errorf("the metric %s is %q", name, value)
+		}
+		if to == &c.Paused || to == &c.LongestGC {
+			v *= 1e9
 		}
 		*to = uint64(v)
 		found++

@@ -86,6 +86,7 @@ func TestAdaptionIsAgreedOn(t *testing.T) {
 
 // pausedIn takes the stream ids that the client was told stand still, by INDEX.
 func pausedIn(c *signaltest.Client) (ids []uint32, frames int) {
+	time.Sleep(200 * time.Millisecond) // in which news are gathered
 	synctest.Wait()
 	list := c.Take(signalpb.SdkSignalFrame_INDEX)
 	if len(list) > 0 {
@@ -128,9 +129,11 @@ func TestWhatDoesNotFitIsTold(t *testing.T) {
 		}
 		for _, name := range []string{"a", "b"} {
 			w.peer(name).Events.VideoPaused([]uint32{6}, false)
+			w.peer(name).Events.VideoPaused([]uint32{9}, true) // what comes together is told together
+			w.peer(name).Events.VideoPaused([]uint32{9}, false)
 		}
 		synctest.Wait()
-		if got := policy.Take(signalpb.SdkSignalFrame_RESUME); len(got) != 1 || !slices.Equal(got[0].GetPause().GetGroupIds(), []uint32{6}) {
+		if got := policy.Take(signalpb.SdkSignalFrame_RESUME); len(got) != 2 || !slices.Equal(got[0].GetPause().GetGroupIds(), []uint32{6}) {
 			t.Errorf("RESUME frames: %v", got)
 		}
 		if ids, n := pausedIn(plain); n != 1 || len(ids) != 0 {

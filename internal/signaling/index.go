@@ -23,6 +23,11 @@ type index struct {
 	sending map[string]bool // attendees with video, for presence
 	frames  *indexes        // of the last refresh; what makes them untrue sets dirty
 	full    bool            // every place for a camera was taken at the last refresh
+	// owed are those who alone have news.
+	owed map[*participant]struct{}
+	// sent is how many bytes the last INDEX to everybody took, and when that was.
+	sent   int
+	sentAt time.Time
 }
 
 // SourcesChanged implements meeting.ConferenceEvents. Changes are gathered for a
@@ -37,15 +42,49 @@ func (r *room) SourcesChanged() {
 func (r *room) indexIsDue() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.index.dirty
+	return r.index.dirty || len(r.index.owed) > 0
+}
+
+// indexMost is how long changes of the video list wait at most.
+const indexMost = 2 * time.Second
+
+// indexWait is for how long changes are gathered. An INDEX is a whole list, with an
+// entry for each video, and goes to everybody: in a large meeting, where each who
+// turns a camera on would have all lists sent again, the wait is as long as the
+// last ones took by Limits.IndexRate.
+func (r *room) indexWait() time.Duration {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	took := time.Duration(float64(r.index.sent) / float64(r.srv.cfg.Limits.IndexRate) * float64(time.Second))
+	return max(r.srv.cfg.Timings.IndexDelay, min(took, indexMost)-r.srv.now().Sub(r.index.sentAt))
+}
+
+// oweIndex has one connection sent INDEX, with what else comes soon.
+func (r *room) oweIndex(p *participant) {
+	if r.index.owed == nil {
+		r.index.owed = map[*participant]struct{}{}
+	}
+	r.index.owed[p] = struct{}{}
+	r.wakeUp()
 }
 
 // refreshIndex asks media for the list and sends it to everyone for whom it
 // changed.
 func (r *room) refreshIndex() {
 	r.mu.Lock()
-	r.index.dirty = false
+	dirty, owed := r.index.dirty, r.index.owed
+	r.index.dirty, r.index.owed = false, nil
+	if !dirty {
+		for p := range owed {
+			if p.sess != nil && !p.gone {
+				r.sendIndex(p, r.currentIndexes())
+			}
+		}
+	}
 	r.mu.Unlock()
+	if !dirty {
+		return
+	}
 	sources, codecs := r.conf.Sources(), r.conf.ReceiveCodecs()
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -53,11 +92,13 @@ func (r *room) refreshIndex() {
 	r.recordVideo()
 	r.index.frames = r.newIndexes()
 	r.index.full = r.index.frames.full
+	sent := 0
 	for p := range r.everybody() {
 		if p.sess != nil {
-			r.sendIndex(p, r.index.frames)
+			sent += r.sendIndex(p, r.index.frames)
 		}
 	}
+	r.index.sent, r.index.sentAt = sent, r.srv.now()
 }
 
 // currentIndexes are the frames for one who comes between refreshes. The caller
@@ -162,9 +203,9 @@ func encodeSource(v meeting.VideoSource, sender *participant) encodedSource {
 	return e
 }
 
-// sendIndex sends INDEX to one connection if it has news for it. The caller
-// holds mu.
-func (r *room) sendIndex(p *participant, made *indexes) {
+// sendIndex sends INDEX to one connection if it has news for it, and returns how
+// many bytes that took. The caller holds mu.
+func (r *room) sendIndex(p *participant, made *indexes) (sent int) {
 	caps := p.rights()
 	view := indexView{participants: uint32(made.present), atCapacity: !p.maySend()}
 	if made.full && !p.content && !p.native && !p.hasCamera() { // native clients look at nothing else then
@@ -189,10 +230,12 @@ func (r *room) sendIndex(p *participant, made *indexes) {
 		x = made.encode(view, r.index.codecs, r.srv.now())
 		made.made[view] = x
 	}
-	if p.sentIndex == nil || !bytes.Equal(p.sentIndex, x.key) {
-		p.sentIndex = x.key
-		p.sess.send(x.data)
+	if p.sentIndex != nil && bytes.Equal(p.sentIndex, x.key) {
+		return 0
 	}
+	p.sentIndex = x.key
+	p.sess.send(x.data)
+	return len(x.data)
 }
 
 // repeatIndex sends INDEX to one connection though it has no news. A client

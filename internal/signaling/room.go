@@ -190,7 +190,7 @@ func (r *room) run() {
 		}
 		if !armed && r.indexIsDue() {
 			armed = true
-			index.Reset(r.srv.cfg.Timings.IndexDelay)
+			index.Reset(r.indexWait())
 		}
 		if !rosterArmed {
 			r.mu.Lock()

@@ -92,6 +92,9 @@ type Limits struct {
 	// PerMeeting counts the sockets of one meeting, content shares included.
 	// Default 4 000.
 	PerMeeting int
+	// IndexRate is how many bytes a second one meeting may spend on INDEX before
+	// changes of its videos are gathered for longer, up to 2 s. Default 4 MB.
+	IndexRate int
 }
 
 func (l Limits) withDefaults() Limits {
@@ -100,6 +103,9 @@ func (l Limits) withDefaults() Limits {
 	}
 	if l.PerMeeting <= 0 {
 		l.PerMeeting = 4_000
+	}
+	if l.IndexRate <= 0 {
+		l.IndexRate = 4_000_000
 	}
 	return l
 }

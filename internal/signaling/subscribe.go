@@ -287,7 +287,7 @@ func (p *participant) VideoPaused(groupIDs []uint32, paused bool) {
 		}
 		p.unfit[id] = struct{}{}
 	}
-	r.sendIndex(p, r.currentIndexes())
+	r.oweIndex(p) // all that is paused at one moment, in one list
 }
 
 // preferences reads what a client says of the videos that it receives.

@@ -127,3 +127,27 @@ func TestJoiningCosts(t *testing.T) {
 		t.Errorf("each of %d people was sent %d bytes of INDEX, for %d cameras", people, each, people/2)
 	}
 }
+
+// One who loses every fifth packet has them sent again to itself. It costs the sender
+// no packets and no key frames, and the others nothing.
+func TestALossyOneCostsItself(t *testing.T) {
+	const viewers, seconds = 100, 4
+	r := run(t, bench.Load{Name: "lossy", Publishers: 1, Viewers: viewers, Lossy: 1, Loss: 0.2, VideoRate: 500_000, Time: seconds * time.Second})
+	c := r.Counters
+	t.Logf("the lossy one %+v, %d thrown away; others %+v", r.LossyVideo, r.Dropped, r.Video)
+	if r.Dropped == 0 || r.LossyVideo.Repaired == 0 {
+		t.Errorf("%d packets were thrown away, %d repaired", r.Dropped, r.LossyVideo.Repaired)
+	}
+	// Others have packets sent again only where their machine lost some itself.
+	others := r.Video.Repaired + r.Video.Lost()
+	if c.Resent > 3*r.Dropped+2*others+50 {
+		t.Errorf("%d packets were sent again for %d that one lost and %d of the others", c.Resent, r.Dropped, others)
+	}
+	if c.AskedAgain > r.Dropped/2+others+5 {
+		t.Errorf("%d packets were asked of the sender", c.AskedAgain)
+	}
+	if c.KeyFrames > 10*seconds {
+		t.Errorf("%d key frames were asked of the sender in %d s", c.KeyFrames, seconds)
+	}
+	atMost(t, "allocations", c.Allocations, c.Sent, 0.2, idle(r))
+}

@@ -27,6 +27,7 @@ type Config struct {
 	Talk      time.Duration                     // it speaks for so long,
 	Pause     time.Duration                     // and pauses for so long, before and between; 0: it never does
 	Offset    time.Duration                     // the first pause is longer by so much
+	Loss      float64                           // of the packets of media that come, so large a share is thrown away
 	Quiet     bool                              // while silent it sends nothing; else the packets of a muted browser
 	Speech    *check.Speech                     // told when a Client with pauses speaks; read by those who hear; may be nil
 	Hear      func(packet []byte, at int64)     // given the Opus packets that arrive, in their order; may be nil
@@ -71,6 +72,7 @@ type Stats struct {
 	FeedbackSent               uint64 // RTCP packets
 	KeyFrames, Resent          uint64
 	Refused                    uint64 // packets that did not decrypt
+	Dropped                    uint64 // by Config.Loss
 }
 
 // New opens the socket of a Client.
@@ -223,6 +225,10 @@ func (c *Client) datagram(b []byte, from netip.AddrPort, now int64) {
 			} else {
 				c.control(plain, now)
 			}
+			return
+		}
+		if c.cfg.Loss > 0 && rand.Float64() < c.cfg.Loss {
+			c.stats.Dropped++
 			return
 		}
 		if err := c.pkt.ParseHeader(b); err != nil {
