@@ -50,7 +50,7 @@ test('a full server: video steps down and comes back, who comes new waits, and t
   const attendee = await on.server.attendee(meeting, 'cat');
   const cat = await on.browser.person();
   await cat.join(meeting, attendee, { tone: tones.cat });
-  await eventually('three tries', async () => await on.server.metric('belfry_signaling_joins_total{outcome="full"') >= 3);
+  await eventually('three tries', async () => await on.server.metric('belfry_signaling_joins_total{outcome="full"}') >= 3);
   assert.equal(await cat.run(() => window.person.count('start') + window.person.count('stop')), 0);
   await assert.rejects(on.server.meeting(), { name: 'ServiceUnavailableException' });
   assert.equal((await fetch(`${on.server.url}/readyz`)).status, 503);
