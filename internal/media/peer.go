@@ -191,7 +191,6 @@ func (p *Peer) receive(packets []*rtp.Packet) {
 		}
 		p.source.Push(b.audio, b.server.clock.time(now))
 		p.askAudio(now)
-
 	}
 	switch {
 	case p.publication != nil && len(b.video) > 0:
