@@ -111,6 +111,7 @@ var mediaFigures = []mediaFigure{
 	{"bandwidth_probes_total", "Bursts sent to look for more bandwidth.", false, func(s *media.Stats) float64 { return float64(s.Bandwidth.Probes) }},
 	{"bandwidth_probes_held_total", "Of these, those that found it.", false, func(s *media.Stats) float64 { return float64(s.Bandwidth.ProbesHeld) }},
 	{"padding_total", "Packets of nothing that were sent for that.", false, func(s *media.Stats) float64 { return float64(s.Video.Padding) }},
+	{"key_frame_replays_total", "Key frames sent again to who asked for one just after the first time.", false, func(s *media.Stats) float64 { return float64(s.Video.Replays) }},
 	{"key_frame_requests_total", "Key frames asked of senders.", false, func(s *media.Stats) float64 { return float64(s.Video.KeyFrameRequests) }},
 }
 

@@ -75,6 +75,7 @@ func (s *Stats) add(o Stats) {
 	v.NACKsHandled += o.Video.NACKsHandled
 	v.Resent += o.Video.Resent
 	v.KeyFrameRequests += o.Video.KeyFrameRequests
+	v.Replays += o.Video.Replays
 	v.TooLarge += o.Video.TooLarge
 	v.Padding += o.Video.Padding
 	v.Raised += o.Video.Raised

@@ -14,8 +14,11 @@ const (
 	second      = int64(1e9)
 
 	keyFrameInterval = 300 * millisecond // between two requests for the same layer
-	liveAfter        = 1 * second        // a layer that paused is trusted again after flowing so long
-	quietAfter       = 1 * second        // a layer without packets for so long gets a stand-in
+	keyFrameRetry    = 150 * millisecond // until a request counts as lost, on a short way that has just lost something
+	shortWay         = 100 * millisecond
+	lossyFor         = 2 * second
+	liveAfter        = 1 * second // a layer that paused is trusted again after flowing so long
+	quietAfter       = 1 * second // a layer without packets for so long gets a stand-in
 	stalledAfter     = 2500 * millisecond
 	measureEvery     = 10 * second // between key frames asked of a layer that is held back
 	raiseAfter       = 2 * second  // so long a higher temporal layer may take to come by itself
@@ -67,7 +70,12 @@ type layer struct {
 	srKnown       bool
 
 	keys keyFrameRequest
-	subs []*Subscription // those that carry this layer or wait to
+	// Where the newest key frame begins, in which epoch, and when it came.
+	keyExt   uint64
+	keyEpoch uint32
+	keyAt    int64
+	lostAt   int64           // when packets of it were last asked for
+	subs     []*Subscription // those that carry this layer or wait to
 }
 
 func newLayer(p *Publication, index int, id uint32, cfg Layer) *layer {
@@ -167,6 +175,9 @@ func (l *layer) askKeyFrame(now int64) {
 	}
 	// Unanswered requests slow down to one in about 2.4 s.
 	interval := keyFrameInterval << min(max(k.tries-4, 0), 3)
+	if k.tries > 0 && k.tries < 3 && l.lostAt != 0 && now-l.lostAt < lossyFor && l.nacks.RTT < shortWay {
+		interval = keyFrameRetry
+	}
 	if k.asked && now-k.last < interval {
 		return
 	}
@@ -207,6 +218,7 @@ func (l *layer) askMissing(now int64) {
 	if len(r.seqs) == 0 || !l.pub.cfg.NACK || l.pub.cfg.Up == nil || len(l.subs) == 0 {
 		return
 	}
+	l.lostAt = now
 	r.stats.NACKsSent += uint64(len(r.seqs))
 	r.rtcp = rtp.AppendNACK(r.rtcp[:0], r.cfg.SSRC, l.ssrc, r.seqs)
 	l.pub.cfg.Up.SendRTCP(r.rtcp)

@@ -420,6 +420,9 @@ func (p *Publication) admit(pkt *rtp.Packet, now int64) {
 	sized := false
 	if it.key {
 		l.keys.gotKeyFrame()
+		if it.epoch != l.keyEpoch || ext > l.keyExt {
+			l.keyExt, l.keyEpoch, l.keyAt = ext, it.epoch, now
+		}
 		l.parameterSets = l.parameterSets || codec.codec == meeting.CodecH264CBP && it.h.KeyFrame
 		if it.h.Width != 0 {
 			sized = l.width == 0 && l.listed

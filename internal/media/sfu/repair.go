@@ -143,10 +143,59 @@ func (s *Subscription) HandleKeyFrameRequest(now int64) {
 	if s.closed || s.paused || s.target == nil {
 		return
 	}
-	if s.live && !s.pli.take(1) {
+	if s.live && (!s.pli.take(1) || s.replay(now)) {
 		return
 	}
 	s.target.requestKeyFrame(now)
+}
+
+const (
+	replayLeast   = 30 * millisecond // after a key frame was sent, a request is not yet about it
+	replayPackets = 96               // is the most that is sent at once
+)
+
+// replay sends the newest key frame again, with what followed it, as new frames: to a
+// receiver that asks for one just after it was sent one, as who is told of a stream a
+// moment before its browser is ready for it. Encoders take no notice of requests that
+// come so soon after the last.
+func (s *Subscription) replay(now int64) bool {
+	l := s.target
+	if l != s.cur || l.cache == nil || l.keys.wanted || now-l.keyAt >= keyFrameInterval ||
+		now-s.keyAt < max(replayLeast, s.rtt) || l.keyEpoch != l.epoch || s.seg.epoch != l.epoch ||
+		l.structured != 0 || l.tooLarge {
+		return false
+	}
+	last := l.recv.Max()
+	if last < l.keyExt || last-l.keyExt >= replayPackets {
+		return false
+	}
+	for ext := l.keyExt; ext <= last; ext++ {
+		if !l.cache.Has(uint16(ext)) {
+			return false
+		}
+	}
+	s.live = false
+	for ext := l.keyExt; ext <= last; ext++ {
+		p, it := &s.r.packet, &s.r.again
+		if !l.cache.Get(uint16(ext), p) {
+			break
+		}
+		codec := &l.pub.codecs[p.PayloadType]
+		*it = item{p: p, layer: l, ext: ext, epoch: l.epoch, codec: codec}
+		payload := p.Payload()
+		parsed := len(payload) > 0 && parse(codec.codec, payload, &it.h)
+		it.key = ext == l.keyExt
+		it.spatial, it.temporal, it.end = it.h.Spatial, it.h.Temporal, it.h.End
+		if x := l.pub.cfg.Extensions.Orientation; x != 0 {
+			it.orientation = p.Extension(x)
+		}
+		s.forward(it)
+		if parsed {
+			it.h.Patch(payload, it.h.PictureID, it.h.TL0PicIdx) // the cache is everybody's
+		}
+	}
+	s.r.stats.Replays++
+	return true
 }
 
 // HandleReport takes a report block of the receiver on the media SSRC.

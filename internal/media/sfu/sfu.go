@@ -66,6 +66,7 @@ type Stats struct {
 	Unknown                 uint64 // packets that belong to no layer
 	Malformed               uint64 // packets and RTCP that could not be understood
 	Duplicate               uint64
+	Replays                 uint64 // key frames that were sent again to who asked just after the first time
 	NACKsSent, NACKsHandled uint64 // packet numbers asked for upstream and by subscribers
 	Resent                  uint64
 	KeyFrameRequests        uint64 // PLIs sent upstream

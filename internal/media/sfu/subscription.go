@@ -51,6 +51,7 @@ type Subscription struct {
 	cut   cut                // what was left out last
 	top   uint64             // the highest number of the layer that was looked at
 	keyed uint64             // the number with which the last key frame began
+	keyAt int64              // when that was sent
 	out   output             // where the outgoing stream is
 	fill  fillers            // numbers that went to packets of nothing
 	rtx   uint16             // next number on the RTX SSRC
@@ -297,7 +298,9 @@ func (s *Subscription) forward(it *item) {
 	s.note(it, out, timestamp, picture, tl0)
 
 	if it.key {
-		s.keyed = max(s.keyed, out)
+		if out >= s.keyed {
+			s.keyed, s.keyAt = out, s.r.now
+		}
 	}
 	header := s.header(it, seg, seg.payloadType, s.cfg.SSRC, uint16(out), timestamp)
 	payload := it.p.Payload()
