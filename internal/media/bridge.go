@@ -1,6 +1,7 @@
 package media
 
 import (
+	"context"
 	"log/slog"
 	"slices"
 	"sync"
@@ -48,6 +49,8 @@ type Bridge struct {
 	later      []func()
 	changed    bool // SourcesChanged is due
 	nextReport int64
+	nextTrace  int64
+	traced     bool // debug messages are wanted
 
 	// Scratch.
 	audio, video []*rtp.Packet
@@ -61,6 +64,7 @@ func newBridge(s *Server, spec meeting.ConferenceSpec, events meeting.Conference
 		log:  s.log.With("meeting", spec.MeetingID),
 		ssrc: newSSRC(), decoders: map[meeting.VideoCodec]int{},
 	}
+	b.traced = b.log.Enabled(context.Background(), slog.LevelDebug)
 	b.router = sfu.New(sfu.Config{
 		FirstID: spec.FirstID, SSRC: b.ssrc, Epoch: s.clock.epoch(), CNAME: cname,
 		OnChange: func() { b.changed = true },
@@ -234,7 +238,15 @@ func (b *Bridge) tickAudio(now int64) {
 func (b *Bridge) tickVideo(now int64) {
 	b.router.Limit(sfu.Limit(b.server.limit.Load()))
 	b.router.Tick(now)
+	if b.traced && now >= b.nextTrace {
+		b.nextTrace = now + traceInterval
+		b.router.Trace(b.log)
+	}
 }
+
+// traceInterval is between two traces of what is known of the clients' networks,
+// where debug messages are wanted.
+const traceInterval = int64(100 * time.Millisecond)
 
 // report sends audio's reports and judges everybody's network.
 func (b *Bridge) report(now int64) {

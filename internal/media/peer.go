@@ -332,6 +332,11 @@ func (p *Peer) way() *sfu.Downlink {
 			OnPause: func(groupIDs []uint32, paused bool) {
 				p.bridge.later = append(p.bridge.later, func() { p.events.VideoPaused(groupIDs, paused) })
 			},
+			OnNarrow: func(narrow bool) {
+				if p.listener != nil {
+					p.listener.SetLean(narrow)
+				}
+			},
 		})
 	}
 	return p.downlink
@@ -489,6 +494,7 @@ func (p *Peer) startListening() {
 	if p.listener == nil && p.hears && p.connected {
 		p.hearing.Deaf, p.hearing.NoContent = !p.mayHear(), !p.capabilities.Content.CanReceive()
 		p.listener = p.bridge.mixer.AddListener(p.hearing)
+		p.listener.SetLean(p.downlink != nil && p.downlink.Narrow())
 	}
 }
 

@@ -182,6 +182,8 @@ type lab struct {
 	servers          map[string]server
 	talker, listener *seat
 	log              *os.File
+	serverLog        *os.File // the same, or with all that the server traces in the raw directory
+	level            string   // of the server's log
 	sound            string
 	metrics          [][]string
 }
@@ -205,6 +207,13 @@ func newLab(ctx context.Context, o options) (l *lab, err error) {
 		return l, err
 	}
 	fmt.Println("the browsers' log is", l.log.Name())
+	l.serverLog, l.level = l.log, "info"
+	if o.raw != "" {
+		l.level = "debug"
+		if l.serverLog, err = os.Create(filepath.Join(o.raw, "server.log")); err != nil {
+			return l, err
+		}
+	}
 	if l.here, err = link.HereNamespace(); err != nil {
 		return l, err
 	}

@@ -23,6 +23,7 @@ var sound = judge.Sound()
 type result struct {
 	Network string  `json:"network"`
 	Server  string  `json:"server"`
+	From    float64 `json:"from"` // when the window began, in ms on the machine's clock
 	Load    float64 `json:"load"` // of the machine, while it was measured
 	Failed  string  `json:"failed,omitempty"`
 
@@ -331,6 +332,7 @@ func (l *lab) judge(res *result, r row, said, heard noted, m moments) error {
 	if i := slices.IndexFunc(heard.Events, func(e event) bool { return e.Name == "join" }); i >= 0 {
 		res.Picture = judge.FirstOf(pictures, heard.Events[i].At, func(judge.Picture) bool { return true })
 	}
+	res.From = m.from
 	res.Sizes = sizes(pictures, m.from)
 	before := 0
 	for _, p := range pictures {

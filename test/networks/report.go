@@ -13,10 +13,10 @@ func (r result) String() string {
 	if r.Failed != "" {
 		return fmt.Sprintf("%-14s %-7s load %4.1f  FAILED: %s", r.Network, r.Server, r.Load, r.Failed)
 	}
-	return fmt.Sprintf("%-14s %-7s load %4.1f  sent %.0f joined %.0f picture %.0f | audio %.1f %% gaps %d (%.0f) %.0f/%.0f ms score %.0f | video %.1f fps freezes %d %.1f s (%.0f) %dp@%.1f %.0f/%.0f ms | lower %.0f back %.0f outage %.0f again %d stayed %v | low %.0f high %.0f%s | %s",
+	return fmt.Sprintf("%-14s %-7s load %4.1f  sent %.0f joined %.0f picture %.0f | audio %.1f %% gaps %d (%.0f) %.0f/%.0f ms score %.0f | video %.1f fps freezes %d %.1f s (%.0f) %dp@%.1f %.0f/%.0f ms | lower %.0f back %.0f outage %.0f again %d stayed %v | low %.0f high %.0f%s | %s%s",
 		r.Network, r.Server, r.Load, r.Sent, r.Joined, r.Picture, 100*r.Audio.Share, r.Audio.Gaps, r.Audio.Longest, r.Audio.P50, r.Audio.P95, r.Audio.Score,
 		r.Video.PerSecond, r.Video.Freezes, r.Video.Frozen/1000, r.Video.Longest, r.Video.Height, r.Video.Reached/1000, r.Video.P50, r.Video.P95,
-		r.Lower, r.Back, r.Outage, r.Again, r.Stayed, r.Low, r.High, r.Mute, r.Sizes)
+		r.Lower, r.Back, r.Outage, r.Again, r.Stayed, r.Low, r.High, r.Mute, r.Sizes, r.gaps())
 }
 
 // String is empty where nobody muted.
@@ -25,6 +25,18 @@ func (m *mute) String() string {
 		return ""
 	}
 	return fmt.Sprintf(", mute heard %.0f ms after it (mouth to ear %.0f), %.0f ms of what was said from then on; shown after %s ms", m.Heard, m.Delay, max(m.Said, 0), ms(m.Shown))
+}
+
+// gaps tells when the gaps in the sound began, in s from the window's begin.
+func (r result) gaps() string {
+	if len(r.Audio.When) == 0 {
+		return ""
+	}
+	text := " | gaps at"
+	for _, at := range r.Audio.When {
+		text += fmt.Sprintf(" %.1f", (at-r.From)/1000)
+	}
+	return text
 }
 
 func ms(v float64) string {

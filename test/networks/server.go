@@ -82,8 +82,8 @@ func startBelfry(ctx context.Context, l *lab) (server, error) {
 	s := &belfry{dir: dir, done: make(chan error, 1)}
 	s.cmd = exec.Command(filepath.Join(l.root, l.belfry), "serve")
 	s.cmd.Env = append(os.Environ(), "BELFRY_LISTEN="+serverIP+":7100", "BELFRY_DATA_DIR="+dir, "BELFRY_ACCESS_KEY_ID=AKIDNETWORKS",
-		"BELFRY_SECRET_ACCESS_KEY="+secret, "BELFRY_REQUEST_RATE=0", "BELFRY_LOG_LEVEL=info", "BELFRY_SHEDDING=off")
-	s.cmd.Stdout, s.cmd.Stderr = l.log, l.log
+		"BELFRY_SECRET_ACCESS_KEY="+secret, "BELFRY_REQUEST_RATE=0", "BELFRY_LOG_LEVEL="+l.level, "BELFRY_SHEDDING=off")
+	s.cmd.Stdout, s.cmd.Stderr = l.serverLog, l.serverLog
 	if err := s.cmd.Start(); err != nil {
 		return nil, fmt.Errorf("%w (go build -o bin/ ./cmd/belfry)", err)
 	}

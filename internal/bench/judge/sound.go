@@ -102,13 +102,14 @@ type Heard struct {
 	Share  float64 `json:"share"`  // of them that came out as they were said
 	// Score is how like the spectrum of what came out is to that of what was said, frame by
 	// frame, 0 to 100.
-	Score   float64 `json:"score"`
-	Gaps    int     `json:"gaps"`       // times of more than 60 ms in which nothing that was said came out
-	Longest float64 `json:"longest_ms"` // of the gaps; 0: none
-	P50     float64 `json:"p50_ms"`     // from mouth to ear
-	P95     float64 `json:"p95_ms"`
-	Last    float64 `json:"-"` // ms: when the last frame had come out
-	Said    float64 `json:"-"` // ms: when the last of those that came out had been said
+	Score   float64   `json:"score"`
+	Gaps    int       `json:"gaps"`       // times of more than 60 ms in which nothing that was said came out
+	When    []float64 `json:"gaps_at"`    // when each of them began, in ms on the clocks' time
+	Longest float64   `json:"longest_ms"` // of the gaps; 0: none
+	P50     float64   `json:"p50_ms"`     // from mouth to ear
+	P95     float64   `json:"p95_ms"`
+	Last    float64   `json:"-"` // ms: when the last frame had come out
+	Said    float64   `json:"-"` // ms: when the last of those that came out had been said
 }
 
 // Gap is how long, in ms, sound is missing before it counts.
@@ -184,6 +185,7 @@ func Hear(mouth, ear Clock, pcm []int16, from, until float64) Heard {
 	for i := 1; i < len(edges); i++ {
 		if gap := edges[i] - edges[i-1] - 20; gap > Gap {
 			h.Gaps++
+			h.When = append(h.When, edges[i-1]+20)
 			h.Longest = max(h.Longest, gap)
 		}
 	}

@@ -50,6 +50,7 @@ type Estimator struct {
 	newest     uint64
 	newestSent int64 // when the newest packet told of was sent
 	decreased  int64 // when the estimate was last lowered
+	overused   int64 // when a queue was last found to grow or to stand
 	moved      int64 // when it was last looked at
 	held       bool  // it waits for queues to drain
 	stats      Stats
@@ -102,6 +103,22 @@ func (e *Estimator) Congested(now int64) bool {
 	}
 	return e.decreased != 0 && now-e.decreased < calmAfter
 }
+
+// Queued says that a queue was growing, or standing, a moment ago: what is sent waits
+// for itself, and the less of it there is the better. Losses alone do not count.
+func (e *Estimator) Queued(now int64) bool {
+	return e.overused != 0 && now-e.overused < calmAfter
+}
+
+// Narrow says that the link was found to be full at so little that each bit of it
+// counts: a queue was seen at some time, and it is not that packets are lost
+// whatever is sent.
+func (e *Estimator) Narrow() bool {
+	return e.overused != 0 && e.rate < narrow && e.loss.inherent < 0.02
+}
+
+// narrow is from where on a link has room for more than what is needed most, in bit/s.
+const narrow = 400_000
 
 // Constrained says that congestion was seen at some time, so that the estimate is
 // more than a first guess.
@@ -249,6 +266,7 @@ func (e *Estimator) delivered() int64 {
 // overuse lowers the estimate to what the link carries, and below when that did
 // not help.
 func (e *Estimator) overuse(now, delivered int64) {
+	e.overused = now
 	carried := e.queue.carried()
 	if carried == 0 {
 		carried = delivered

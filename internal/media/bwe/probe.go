@@ -6,7 +6,7 @@ const (
 	probeTicks = 3
 
 	probeFirst = 1500 * millisecond // between one that failed and the next, growing to
-	probeMost  = 5 * second
+	probeMost  = 3 * second
 	probeChain = 100 * millisecond // between one that held and the next
 )
 
@@ -19,6 +19,7 @@ type prober struct {
 	asked  bool // sent, and waited for
 	id     uint8
 	rate   int64
+	from   int64 // the estimate when it began
 	ticks  int
 	begun  int64 // a tick before the first
 
@@ -78,7 +79,7 @@ func (p *prober) padding(rate int64, calm bool, now int64) int {
 			up = rate * 3 / 2
 		}
 		*p = prober{want: p.want, id: p.id, interval: p.interval, next: p.next,
-			active: true, rate: min(up, p.want+p.want/5), begun: now - probeTick}
+			active: true, from: rate, rate: min(up, p.want+p.want/5), begun: now - probeTick}
 	}
 	if p.ticks == probeTicks {
 		p.active, p.asked, p.deadline = false, true, now+second
@@ -107,7 +108,10 @@ func (p *prober) result(newest uint64, arrives float64, now int64) (rate int64, 
 	got := int64(float64(p.gotBytes-p.gotFirst) / arrives * 8 * float64(second) / float64(took))
 	if got < sent*9/10 {
 		// It is full, and so short a burst finds more than lasts where others send too.
-		return got * 4 / 5, true
+		if got = got * 4 / 5; got > p.from*11/10 {
+			p.interval, p.next = probeFirst, now+probeChain // far from what was believed: look again
+		}
+		return got, true
 	}
 	p.interval = probeFirst
 	p.next = now + probeChain

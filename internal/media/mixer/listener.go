@@ -70,6 +70,7 @@ type Listener struct {
 
 	// What its network asks for.
 	depth    int  // how many older packets ride along, with RED
+	lean     bool // there is no room for any
 	corrects bool // its mixes have in-band error correction
 	lossyAt  int64
 
@@ -132,7 +133,7 @@ func (l *Listener) sendMixed(c *coder) {
 		l.sendFrame(l.cfg.PayloadType, c.packet(0))
 	} else {
 		l.m.stats.RedundantOut++
-		l.sendFrame(l.cfg.REDPayloadType, c.redundant(l.cfg.PayloadType, int(min(uint64(l.depth), l.heard))))
+		l.sendFrame(l.cfg.REDPayloadType, c.redundant(l.cfg.PayloadType, int(min(l.riding(), l.heard))))
 	}
 	l.heard++
 }
@@ -202,7 +203,7 @@ func (l *Listener) forward(s *Source, f packet) {
 	}
 	// What this listener was not sent, it is not told of.
 	m.stats.RedundantOut++
-	depth := int(min(uint64(l.depth), f.ext-l.low))
+	depth := int(min(l.riding(), f.ext-l.low))
 	l.send(l.cfg.REDPayloadType, seq, t, s.redundant(f, l.cfg.PayloadType, depth))
 }
 
@@ -227,6 +228,18 @@ func (l *Listener) SetLoss(percent int) {
 		l.corrects = corrects
 		l.m.dirty = true
 	}
+}
+
+// SetLean says that the listener's network is full with what it is sent, so that
+// packets are lost because there are too many: redundancy would only make it worse.
+func (l *Listener) SetLean(lean bool) { l.lean = lean }
+
+// riding is how many older packets go with each, at most.
+func (l *Listener) riding() uint64 {
+	if l.lean {
+		return 0
+	}
+	return uint64(l.depth)
 }
 
 // Configure changes payload types and extension ids after a new negotiation;

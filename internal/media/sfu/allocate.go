@@ -25,15 +25,17 @@ import (
 // it can take more (REMB).
 const (
 	keepShare  = 90  // per cent of a step's cost that must be there to go on with it
-	raiseShare = 115 // per cent of the cost of a higher one
+	raiseShare = 108 // per cent of the cost of a higher one
 	raiseAgain = second
 	holdFirst  = 5 * second // after a step up that was too much
 	holdMost   = 60 * second
 	pauseAfter = 1500 * millisecond
-	obeyWithin = 3 * second // for a sender that was asked to come down
-	leastVideo = 60_000     // bit/s that a picture is worth anything at
-	largest    = 1500       // kbit/s of TargetBitrateKbps from which on size is no limit
-	fullSize   = 200_000    // bit/s added to what is wanted so that probes find a little more
+	obeyWithin = 3 * second        // for a sender that was asked to come down
+	leastVideo = 60_000            // bit/s that a picture is worth anything at
+	largest    = 1500              // kbit/s of TargetBitrateKbps from which on size is no limit
+	fullSize   = 200_000           // bit/s added to what is wanted so that probes find a little more
+	overAfter  = 2 * second        // a step up shows within so long whether it is too much
+	longestKey = 600 * millisecond // that what is too much at a key frame may wait
 )
 
 // allocate decides for every section what it gets.
@@ -62,6 +64,7 @@ func (d *Downlink) allocate(now int64) {
 		d.order = append(d.order, s)
 	}
 	if d.cfg.Follow || !d.est.Known() {
+		d.limited = d.cfg.Follow
 		for _, s := range d.order {
 			s.ask = 0
 			if s.paused {
@@ -82,12 +85,15 @@ func (d *Downlink) allocate(now int64) {
 	slices.SortStableFunc(d.order, precedence)
 	budget := d.est.Target()
 	congested := d.est.Congested(now)
-	var used, want int64
-	// unmet notes what a step that did not fit would take.
-	unmet := func(more int64) {
-		need := used + more*raiseShare/100
-		want = max(want, need+need/10)
+	d.urgent = congested && budget < d.est.Sending(now)*6/10
+	var used, all int64
+	limited := false
+	for _, s := range d.order {
+		all += max(s.ladder[len(s.ladder)-1].bps, s.most)
 	}
+	// unmet notes that a step did not fit. Then all that there is to give is looked for:
+	// probes go up in steps of their own.
+	unmet := func() { limited = true }
 	for rest := d.order; len(rest) > 0; {
 		class := rest[:classLength(rest)]
 		rest = rest[len(class):]
@@ -106,7 +112,7 @@ func (d *Downlink) allocate(now int64) {
 				for s.pick >= 0 && s.pick+1 < len(s.ladder) {
 					cost := s.ladder[s.pick+1].bps - s.ladder[s.pick].bps
 					if !s.fits(s.pick+1, used-s.ladder[s.pick].bps, budget, congested, now) {
-						unmet(cost)
+						unmet()
 						break
 					}
 					used += cost
@@ -118,10 +124,13 @@ func (d *Downlink) allocate(now int64) {
 			}
 		}
 	}
-	urgent := congested && budget < d.est.Sending(now)*6/10
 	for _, s := range d.order {
-		s.settle(congested, urgent, now)
+		s.settle(congested, d.urgent, now)
 		s.askLow()
+	}
+	var want int64
+	if d.limited = limited; limited {
+		want = all*raiseShare/100 + all/10
 	}
 	d.est.Want(want)
 }
@@ -222,8 +231,9 @@ func (p *Publication) enabled() int {
 }
 
 // climb leaves a ladder of the points: each step costs more than the one below,
-// and is no worse in size or in frame rate. Which points are steps depends on what
-// the client would rather keep.
+// and is no worse in size, and in frame rate no worse or, where the picture is larger
+// for it, by one layer, which halves it. Which points are steps depends on what the
+// client would rather keep.
 func (s *Share) climb() {
 	if len(s.ladder) < 2 {
 		return
@@ -248,7 +258,11 @@ func (s *Share) climb() {
 	kept := s.ladder[:1]
 	for _, st := range s.ladder[1:] {
 		last := kept[len(kept)-1]
-		if quality(st.point) >= quality(last.point) && st.point.Temporal >= last.point.Temporal && st.bps > last.bps {
+		frames := int(st.point.Temporal) - int(last.point.Temporal)
+		if quality(st.point) > quality(last.point) {
+			frames++
+		}
+		if quality(st.point) >= quality(last.point) && frames >= 0 && st.bps > last.bps {
 			kept = append(kept, st)
 		}
 	}
@@ -262,21 +276,36 @@ func (s *Share) fits(i int, used, budget int64, congested bool, now int64) bool 
 		return used+bps <= budget // it is new
 	}
 	if i <= s.at && !s.paused {
+		if s.d.urgent && i == s.at && i > 0 && s.raised != 0 && now-s.raised < overAfter {
+			return false // it is too much right away
+		}
 		return used+bps*keepShare/100 <= budget
 	}
-	return !congested && now >= s.hold && used+bps*raiseShare/100 <= budget
+	return !congested && now >= s.hold && used+bps*raiseShare/100 <= budget && s.enters(i, budget-used)
+}
+
+// enters says that step i can begin, with so much to spare, without the picture
+// standing for long: it does so with a key frame, at which senders send more than their
+// bit rate for a while, and what is too much has to wait.
+func (s *Share) enters(i int, room int64) bool {
+	l := s.d.r.layers[s.ladder[i].point.StreamID]
+	if l == nil || l == s.sub.cur && s.sub.live || !s.d.est.Constrained() {
+		return true
+	}
+	more := int64(l.keyBytes)*8 - int64(l.rate.bps())*burstTime/second
+	return room > 0 && max(more, 0)*second/room <= longestKey
 }
 
 // least takes the lowest step, and returns what of the budget that takes. Of what is
 // left, part is for who can come down to it.
-func (s *Share) least(left, part int64, congested bool, now int64, unmet func(int64)) int64 {
+func (s *Share) least(left, part int64, congested bool, now int64, unmet func()) int64 {
 	s.pick = 0
 	bps := s.ladder[0].bps
 	s.ask = 0
 	if s.solo {
 		if may := part * 95 / 100; may < s.most && s.d.est.Constrained() {
 			s.ask = max(may, leastVideo)
-			unmet(s.most)
+			unmet()
 		}
 		over := int64(20) // per cent that its sender may still come down
 		if s.paused {
@@ -291,7 +320,7 @@ func (s *Share) least(left, part int64, congested bool, now int64, unmet func(in
 		s.tight = 0
 		return bps
 	}
-	unmet(bps)
+	unmet()
 	if s.tight == 0 {
 		s.tight = now
 	}
@@ -336,6 +365,7 @@ func (s *Share) settle(congested, urgent bool, now int64) {
 	case s.pick < s.at:
 		s.d.r.stats.Lowered++
 		s.back(congested, now)
+		s.raised = 0
 	}
 	flows := s.sub.Flowing()
 	s.take(s.pick, now)
@@ -345,6 +375,7 @@ func (s *Share) settle(congested, urgent bool, now int64) {
 	s.apply(now)
 	if urgent && flows != 0 && s.ladder[s.pick].point.StreamID != flows {
 		// What flows cannot be afforded until the key frame of the other comes.
+		s.d.purge(s.sub)
 		s.sub.interrupt(now)
 	}
 }

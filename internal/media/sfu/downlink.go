@@ -4,7 +4,6 @@ import (
 	"slices"
 
 	"belfry/internal/media/bwe"
-	"belfry/internal/media/rtp"
 	"belfry/internal/meeting"
 )
 
@@ -19,7 +18,10 @@ type DownlinkConfig struct {
 	// OnPause is called, from within a call to the Router, when the videos of these
 	// groups were paused because they do not fit, or go on. It must not call back;
 	// nil is allowed.
-	OnPause  func(groupIDs []uint32, paused bool)
+	OnPause func(groupIDs []uint32, paused bool)
+	// OnNarrow is called likewise when the way has become so narrow that nothing may
+	// be sent on it which is not needed, and when that is over; nil is allowed.
+	OnNarrow func(narrow bool)
 	Estimate bwe.Config
 }
 
@@ -35,6 +37,11 @@ type Downlink struct {
 	due     int64 // when to allocate again
 	rate    int64 // the estimate that was last allocated
 	changed bool  // something else has changed
+	narrow  bool  // as OnNarrow was told
+	urgent  bool  // much more is being sent than the way carries
+	limited bool  // somebody gets less than was asked for
+	pace    pacer
+	repairs int64 // bytes that may be sent again now, while the way is full
 	order   []*Share
 }
 
@@ -87,6 +94,7 @@ func (d *Downlink) Close() {
 		return
 	}
 	d.closed = true
+	d.pace = pacer{}
 	if i := slices.Index(d.r.downs, d); i >= 0 {
 		d.r.downs = slices.Delete(d.r.downs, i, i+1)
 	}
@@ -240,6 +248,7 @@ const allocateEvery = 100 * millisecond
 // tick allocates when that is due, and sends what a probe needs.
 func (d *Downlink) tick(now int64) {
 	if len(d.shares) == 0 {
+		d.tellNarrow(false)
 		return
 	}
 	rate := d.est.Target()
@@ -247,9 +256,48 @@ func (d *Downlink) tick(now int64) {
 		d.changed, d.due, d.rate = false, now+allocateEvery, rate
 		d.allocate(now)
 	}
-	if n := d.est.Padding(now); n > 0 {
-		d.pad(n)
+	queued := d.est.Queued(now)
+	d.tellNarrow(queued || d.limited && d.est.Narrow())
+	if most := rate / 8 / 4; queued { // what a quarter of a second carries
+		d.repairs = min(d.repairs+most*int64(tickEvery)*2/second, most)
+	} else {
+		d.repairs = most
 	}
+	d.turn(now)
+	if n := d.est.Padding(now); n > 0 {
+		if left := d.drain(int64(n), now); left > 0 {
+			d.pad(int(left))
+		}
+	}
+}
+
+// Narrow is what OnNarrow was told last.
+func (d *Downlink) Narrow() bool { return d.narrow }
+
+func (d *Downlink) tellNarrow(narrow bool) {
+	if d.narrow == narrow {
+		return
+	}
+	d.narrow = narrow
+	if d.cfg.OnNarrow != nil {
+		d.cfg.OnNarrow(narrow)
+	}
+}
+
+// tickEvery is about how often tick is called.
+const tickEvery = 20 * millisecond
+
+// mend says whether a packet of so many bytes may be sent again now. A full way is
+// not filled further with what was lost because it is full.
+func (d *Downlink) mend(size int, now int64) bool {
+	if !d.est.Queued(now) {
+		return true
+	}
+	if d.repairs < int64(size) {
+		return false
+	}
+	d.repairs -= int64(size)
+	return true
 }
 
 // padSize is the most that a packet of padding can hold (RFC 3550 5.1).
@@ -290,11 +338,6 @@ func (d *Downlink) pad(bytes int) {
 
 // padHeader is about what header and seal of such a packet take.
 const padHeader = 40
-
-// sequence writes the transport-wide number of a packet with so long a payload.
-func (d *Downlink) sequence(w *rtp.HeaderWriter, id uint8, payload int) {
-	w.TransportSequence(id, d.est.Send(payload+padHeader, d.r.now))
-}
 
 // BandwidthStats sums what the estimators of a Router did and know.
 type BandwidthStats struct {

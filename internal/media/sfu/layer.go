@@ -24,6 +24,7 @@ const (
 	raiseAfter       = 2 * second  // so long a higher temporal layer may take to come by itself
 	leftFor          = 2 * second  // packets of the SSRC before are dropped, not followed
 	cacheKeep        = 1 * second
+	burstTime        = 600 * millisecond // after which a sender is back at its bit rate when it made a key frame
 )
 
 // The bounds of a layer's packet cache, shared by all its subscriptions.
@@ -56,7 +57,9 @@ type layer struct {
 	structured uint64                   // the number of the packet that brought it
 	parts      *parts                   // its spatial and temporal layers; nil while it has none
 
-	parameterSets bool // an SPS was seen in the stream
+	parameterSets bool  // an SPS was seen in the stream
+	burstAt       int64 // when a key frame began to come
+	keyBytes      int   // how much came from then on, for burstTime
 	width, height uint32
 	tooLarge      bool // held back: see Publication.measure
 	listed        bool

@@ -417,6 +417,12 @@ func (p *Publication) admit(pkt *rtp.Packet, now int64) {
 		}
 	}
 	l.part(it, size, now)
+	if it.key && now-l.burstAt > burstTime {
+		l.burstAt, l.keyBytes = now, 0
+	}
+	if now-l.burstAt <= burstTime {
+		l.keyBytes += size
+	}
 	sized := false
 	if it.key {
 		l.keys.gotKeyFrame()

@@ -55,12 +55,14 @@ func (s *Subscription) HandleNACK(seqs []uint16) {
 		if d > 0 || uint64(-d) >= s.out.seq-s.void {
 			continue
 		}
-		if out := s.out.seq - uint64(-d); s.gone(out) {
-			if !s.target.keys.wanted {
-				s.HandleKeyFrameRequest(s.r.now)
-			}
-		} else {
+		out := s.out.seq - uint64(-d)
+		switch {
+		case s.down != nil && s.down.est.Queued(s.r.now) && (!s.live || out < s.keyed):
+			// A key frame comes, or came, that does without.
+		case !s.gone(out):
 			s.resend(out)
+		case !s.target.keys.wanted:
+			s.HandleKeyFrameRequest(s.r.now)
 		}
 	}
 }
@@ -86,7 +88,7 @@ func (s *Subscription) resend(out uint64) {
 	}
 	ext := out - seg.outFirst + seg.first
 	p := &s.r.packet
-	if ext > seg.last || !seg.layer.cache.Get(uint16(ext), p) || p.PayloadType != seg.in || !s.back.take(2) {
+	if ext > seg.last || !seg.layer.cache.Get(uint16(ext), p) || p.PayloadType != seg.in || s.down != nil && !s.down.mend(len(p.Raw), s.r.now) || !s.back.take(2) {
 		return
 	}
 	s.r.stats.Resent++
@@ -126,10 +128,10 @@ func (s *Subscription) resend(out uint64) {
 		header := s.header(it, seg, seg.rtx, s.cfg.RTX, s.rtx, timestamp)
 		s.rtx++
 		wrapped, undo := p.WrapRTX(uint16(out))
-		s.cfg.Down.SendRTP(header, wrapped)
+		s.send(header, wrapped, true)
 		p.UndoRTX(undo)
 	} else if s.cfg.Extensions.TransportCC == 0 {
-		s.cfg.Down.SendRTP(s.header(it, seg, seg.payloadType, s.cfg.SSRC, uint16(out), timestamp), payload)
+		s.send(s.header(it, seg, seg.payloadType, s.cfg.SSRC, uint16(out), timestamp), payload, true)
 	}
 	if parsed {
 		it.h.Patch(payload, it.h.PictureID, it.h.TL0PicIdx) // the cache is everybody's
@@ -143,7 +145,7 @@ func (s *Subscription) HandleKeyFrameRequest(now int64) {
 	if s.closed || s.paused || s.target == nil {
 		return
 	}
-	if s.live && (!s.pli.take(1) || s.replay(now)) {
+	if s.live && (s.down != nil && s.down.keyWaits(s) || !s.pli.take(1) || s.replay(now)) {
 		return
 	}
 	s.target.requestKeyFrame(now)

@@ -276,7 +276,8 @@ func (s *Subscription) sendFiller(p *rtp.Packet, seg *segment, out uint64, times
 	header := w.Bytes()
 	header[0] |= 0x20
 	s.r.stats.PacketsOut++
-	s.cfg.Down.SendRTP(header, filler)
+	s.number = 0
+	s.send(header, filler, false)
 }
 
 // filler is one byte of padding, which says how long it is (RFC 3550 5.1).

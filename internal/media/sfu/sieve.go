@@ -8,9 +8,10 @@ type limit struct{ spatial, temporal uint8 }
 var unlimited = limit{All, All}
 
 // sieve decides which frames of a stream pass: those of the layers up to a limit,
-// which moves only where a decoder can follow. VP8 and VP9 tell each frame's
-// layers in their payload. Of other codecs the dependency descriptor tells which
-// frames a decode target needs.
+// which moves only where a decoder can follow. VP9 tells each frame's layers in its
+// payload, and so does VP8 from senders without the dependency descriptor. Of all
+// others that descriptor tells which frames a decode target needs: Chromium that
+// sends it leaves layers and picture ids out of the payload of VP8.
 type sieve struct {
 	want              limit
 	spatial, temporal uint8 // what passes; All for everything
@@ -112,10 +113,9 @@ func (f *sieve) above(it *item) bool {
 	return it.h.Spatial > f.spatial || it.h.Temporal > f.temporal
 }
 
-// targets says that the codec's layers are told by the dependency descriptor.
-func (c *codecEntry) targets() bool {
-	return c.codec != meeting.CodecVP8 && c.codec != meeting.CodecVP9
-}
+// targets says that the codec's layers are told by the dependency descriptor, where
+// that comes.
+func (c *codecEntry) targets() bool { return c.codec != meeting.CodecVP9 }
 
 // targeted says that the layer has decode targets to choose from.
 func (l *layer) targeted() bool {

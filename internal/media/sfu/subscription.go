@@ -46,23 +46,24 @@ type Subscription struct {
 	sieve  sieve  // what passes of cur
 	raised int64  // when more was chosen than passes, 0 when it does
 
-	seg   segment            // the mapping in use
-	past  segments           // those before, for retransmission
-	cut   cut                // what was left out last
-	top   uint64             // the highest number of the layer that was looked at
-	keyed uint64             // the number with which the last key frame began
-	keyAt int64              // when that was sent
-	out   output             // where the outgoing stream is
-	fill  fillers            // numbers that went to packets of nothing
-	rtx   uint16             // next number on the RTX SSRC
-	void  uint64             // up to here numbers are not sent again: headers would differ
-	hdr   rtp.HeaderWriter   // here so that it is not allocated
-	rr    rtp.ReportBlock    // the last report of the receiver
-	rtt   int64              // ns, 0 when not known
-	pli   bucket             // key frame requests that are honoured
-	back  bucket             // retransmissions that are honoured, in halves of a packet
-	sr    int64              // when the next sender report is due
-	seen  meeting.VideoCodec // last codec that the receiver cannot take, 0 for none
+	seg    segment            // the mapping in use
+	past   segments           // those before, for retransmission
+	cut    cut                // what was left out last
+	top    uint64             // the highest number of the layer that was looked at
+	keyed  uint64             // the number with which the last key frame began
+	keyAt  int64              // when that was sent
+	out    output             // where the outgoing stream is
+	fill   fillers            // numbers that went to packets of nothing
+	rtx    uint16             // next number on the RTX SSRC
+	void   uint64             // up to here numbers are not sent again: headers would differ
+	hdr    rtp.HeaderWriter   // here so that it is not allocated
+	number int                // where in the header written last the transport-wide number has its place, 0 for nowhere
+	rr     rtp.ReportBlock    // the last report of the receiver
+	rtt    int64              // ns, 0 when not known
+	pli    bucket             // key frame requests that are honoured
+	back   bucket             // retransmissions that are honoured, in halves of a packet
+	sr     int64              // when the next sender report is due
+	seen   meeting.VideoCodec // last codec that the receiver cannot take, 0 for none
 }
 
 // output is the state that makes the outgoing stream one.
@@ -309,7 +310,7 @@ func (s *Subscription) forward(it *item) {
 	s.out.bytes += uint32(len(payload))
 	s.r.stats.PacketsOut++
 	s.back.add(1)
-	s.cfg.Down.SendRTP(header, payload)
+	s.send(header, payload, false)
 }
 
 // note keeps the highest of everything sent.
@@ -343,6 +344,9 @@ func (s *Subscription) begin(it *item) bool {
 		return false
 	}
 	s.seen = 0
+	if s.down != nil && len(s.down.pace.waiting) > 0 {
+		s.down.purge(s) // a key frame makes up for it
+	}
 	old := s.seg
 	seg := segment{
 		layer: it.layer, epoch: it.epoch, first: it.ext, last: toTheEnd, outFirst: s.out.seq + 1, spatial: All,
@@ -426,8 +430,13 @@ func (s *Subscription) header(it *item, seg *segment, pt uint8, ssrc uint32, seq
 	}
 	w.TwoByte = s.twoByte || len(dependency) > 16
 	w.Begin(s.r.header[:], pt, it.p.Marker || it.end && it.spatial == seg.spatial, seq, timestamp, ssrc)
-	if s.down != nil {
-		s.down.sequence(w, x.TransportCC, len(it.p.Raw)-it.p.HeaderLen)
+	s.number = 0
+	if s.down != nil && x.TransportCC != 0 {
+		w.TransportSequence(x.TransportCC, 0) // which it gets when it goes out
+		s.number = firstExtension
+		if w.TwoByte {
+			s.number++
+		}
 	}
 	if x.AbsSendTime != 0 {
 		w.AbsSendTime(x.AbsSendTime, it.p.Arrival)
@@ -443,6 +452,10 @@ func (s *Subscription) header(it *item, seg *segment, pt uint8, ssrc uint32, seq
 	}
 	return w.Bytes()
 }
+
+// firstExtension is where the content of the first extension is in a header with
+// elements of one byte's head (RFC 8285 4.2).
+const firstExtension = 12 + 4 + 1
 
 func (s *Subscription) tick(now int64) {
 	s.pli.refill(now, pliEvery)

@@ -15,11 +15,18 @@ class Camera {
   constructor(width, height, rate) {
     const wide = width + 256, high = height + 128;
     this.texture = new Uint8Array(wide * high);
-    // Blocks of several sizes: a picture with edges and detail at all scales.
+    // Spots of several sizes that run into one another, as in what a camera sees: edges
+    // as sharp as those of blocks would make key frames several times as large.
     const noise = (x, y) => { let n = Math.imul(x, 374761393) + Math.imul(y, 668265263); n = Math.imul(n ^ (n >>> 13), 1274126177); return (n ^ (n >>> 16)) & 255; };
+    const ease = (t) => t * t * (3 - 2 * t);
+    const spots = (x, y, size, shift) => {
+      const left = Math.floor(x / size), top = Math.floor(y / size), a = ease(x / size - left), b = ease(y / size - top);
+      const row = (at) => noise(left + shift, at) * (1 - a) + noise(left + 1 + shift, at) * a;
+      return row(top) * (1 - b) + row(top + 1) * b;
+    };
     for (let y = 0; y < high; y++) {
       for (let x = 0; x < wide; x++) {
-        this.texture[y * wide + x] = 16 + (noise(x >> 6, y >> 6) * 0.45 + noise((x >> 4) + 999, y >> 4) * 0.25 + noise((x >> 2) + 7777, y >> 2) * 0.1);
+        this.texture[y * wide + x] = 16 + (spots(x, y, 64, 0) * 0.55 + spots(x, y, 16, 999) * 0.15 + spots(x, y, 4, 7777) * 0.04);
       }
     }
     this.generator = new MediaStreamTrackGenerator({ kind: 'video' });
