@@ -146,8 +146,12 @@ func TestRedundancyThatDoesNotFit(t *testing.T) {
 func TestRedundancyIsSent(t *testing.T) {
 	r, _ := traceRoom(t, 3)
 	plain, x := r.listen("plain"), r.listenRED("x")
-	for _, loss := range []struct{ percent, depth int }{{1, 1}, {30, 2}, {0, 0}} {
+	for _, loss := range []struct {
+		percent, depth int
+		lean           bool
+	}{{1, 1, false}, {30, 0, true}, {30, 2, false}, {0, 0, false}} {
 		x.l.SetLoss(loss.percent)
+		x.l.SetLean(loss.lean)
 		r.run(25 * time.Second)
 		x.l.SetLoss(loss.percent)
 		from := len(x.got)

@@ -1,6 +1,7 @@
 package sfu
 
 import (
+	"encoding/binary"
 	"encoding/hex"
 	"fmt"
 	"os"
@@ -553,5 +554,52 @@ func BenchmarkLeaveOut(b *testing.B) {
 			}
 			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/50, "ns/packet")
 		})
+	}
+}
+
+// Chromium that sends the dependency descriptor leaves layers and picture ids out of
+// the payload of VP8.
+func TestTemporalLayersOfBareVP8(t *testing.T) {
+	var c captured
+	for _, x := range captures(t) {
+		if x.name == "vp9-L1T3" {
+			c = x // whose descriptors are those of any codec
+		}
+	}
+	for limit := range uint8(3) {
+		r, sub, w := layeredRoom(t)
+		var want []uint16
+		for i, f := range c.frames {
+			r.wait(20 * ms)
+			h := rtp.HeaderWriter{TwoByte: true}
+			h.Begin(make([]byte, 320), 96, f.marker, uint16(65500+i), f.timestamp, 11)
+			h.Copy(6, f.dependency)
+			payload := []byte{0, 1, byte(i >> 8), byte(i), 7, 7, 7, 7, 7, 7, 7, 7}
+			if f.dependency[0]&0x80 != 0 {
+				payload[0] = 0x10
+			}
+			if f.key {
+				payload[1] = 0
+			}
+			r.push(r.pub, parsed(append(h.Bytes(), payload...), r.now))
+			if i == 0 {
+				sub.Choose(Point{StreamID: 101, Spatial: All, Temporal: limit}, r.now)
+			}
+			if f.key || f.temporal <= limit {
+				want = append(want, uint16(i))
+			}
+		}
+		got := w.take(1000)
+		unbroken(t, got)
+		var came []uint16
+		for _, p := range got {
+			came = append(came, binary.BigEndian.Uint16(p.Payload()[2:]))
+		}
+		if d := cmp.Diff(want, came); d != "" {
+			t.Errorf("up to layer %d (-want +got):\n%s", limit, d)
+		}
+		if points := r.pub.Points(nil); len(points) != 3 {
+			t.Errorf("%d points: %+v", len(points), points)
+		}
 	}
 }

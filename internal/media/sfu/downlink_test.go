@@ -1,6 +1,7 @@
 package sfu
 
 import (
+	"cmp"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -25,11 +26,12 @@ type world struct {
 // cam is a camera, or a content share, that makes key frames when asked to and
 // keeps to what it is told.
 type cam struct {
-	w      *world
-	pub    *Publication
-	layers []*camLayer
-	limit  int64 // by REMB
-	told   []uint64
+	w        *world
+	pub      *Publication
+	layers   []*camLayer
+	limit    int64 // by REMB
+	keyTimes int64 // how much larger a key frame is than others; 0: 6
+	told     []uint64
 }
 
 type camLayer struct {
@@ -61,6 +63,7 @@ type viewer struct {
 	shares []*Share
 	paused map[uint32]bool
 	pauses int
+	narrow bool
 
 	rate, limit, delay int64
 	loss               float64
@@ -133,7 +136,7 @@ func (c *cam) frame() {
 		}
 		size := min(l.bps, limit) / 30 / 8
 		if l.key {
-			size *= 6
+			size *= cmp.Or(c.keyTimes, 6)
 		}
 		n := int(size/1100) + 1
 		packets := l.e.frame(l.key, n, c.w.now)
@@ -154,7 +157,7 @@ func (c *cam) frame() {
 func (w *world) watch(rate int64, streams ...uint32) *viewer {
 	v := &viewer{w: w, rate: rate, limit: 800 * ms, delay: 20 * ms, paused: map[uint32]bool{},
 		frames: map[uint32]int{}, lastSeen: map[uint32]int64{}, longest: map[uint32]int64{}, numbers: map[uint16]bool{}}
-	v.down = w.r.NewDownlink(DownlinkConfig{OnPause: func(groups []uint32, paused bool) {
+	v.down = w.r.NewDownlink(DownlinkConfig{OnNarrow: func(narrow bool) { v.narrow = narrow }, OnPause: func(groups []uint32, paused bool) {
 		for _, g := range groups {
 			if v.paused[g] == paused {
 				w.t.Errorf("told twice that group %d is paused: %t", g, paused)
@@ -321,6 +324,9 @@ func TestDownlinkNarrowsAndWidens(t *testing.T) {
 	if v.longest[1000] > second {
 		t.Errorf("the picture froze for %d ms", v.longest[1000]/ms)
 	}
+	if !v.narrow || !v.down.Narrow() {
+		t.Error("nobody was told that the way is narrow")
+	}
 	before := w.r.Stats()
 	v.clear()
 	w.run(30 * second)
@@ -340,6 +346,9 @@ func TestDownlinkNarrowsAndWidens(t *testing.T) {
 	}
 	if v.padding == 0 {
 		t.Error("nothing was probed for")
+	}
+	if v.narrow {
+		t.Error("nobody was told that the way is wide again")
 	}
 }
 

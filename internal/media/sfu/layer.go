@@ -47,6 +47,7 @@ type layer struct {
 	epoch     uint32 // grows when sequence numbers and timestamps begin anew
 	recv      rtp.Receiver
 	nacks     rtp.NackList
+	asks      bucket     // numbers that may be asked for, in quarters
 	cache     *rtp.Cache // nil until a subscription can ask for packets
 	rate      rate
 	inRun     int // packets of the run being pushed
@@ -82,7 +83,7 @@ type layer struct {
 }
 
 func newLayer(p *Publication, index int, id uint32, cfg Layer) *layer {
-	l := &layer{pub: p, index: index, streamID: id, cfg: cfg, ssrc: cfg.SSRC, rtx: cfg.RTX}
+	l := &layer{asks: bucket{tokens: askBurst, burst: askBurst}, pub: p, index: index, streamID: id, cfg: cfg, ssrc: cfg.SSRC, rtx: cfg.RTX}
 	l.recv.ClockRate = clockRate
 	return l
 }
@@ -218,7 +219,11 @@ func (l *layer) askMissing(now int64) {
 	// What is given up needs no action: receivers that cannot go on without it
 	// ask for a key frame.
 	r.seqs, _ = l.nacks.Due(r.seqs[:0], now)
-	if len(r.seqs) == 0 || !l.pub.cfg.NACK || l.pub.cfg.Up == nil || len(l.subs) == 0 {
+	// Of a sender whose way is full most is lost for want of room. Its repairs would take
+	// what room there is from all that is new, the lower layers as well, for seconds.
+	n := min(len(r.seqs), l.asks.tokens/4)
+	r.seqs = r.seqs[len(r.seqs)-n:]
+	if l.asks.take(4 * n); len(r.seqs) == 0 || !l.pub.cfg.NACK || l.pub.cfg.Up == nil || len(l.subs) == 0 {
 		return
 	}
 	l.lostAt = now

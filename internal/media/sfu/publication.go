@@ -373,6 +373,7 @@ func (p *Publication) admit(pkt *rtp.Packet, now int64) {
 			l.lastTimestamp = pkt.Timestamp
 		}
 	}
+	l.asks.add(1)
 	l.rate.add(size, now)
 	if l.lastPacket == 0 || now-l.lastPacket >= quietAfter {
 		l.liveSince = now

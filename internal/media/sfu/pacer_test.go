@@ -1,0 +1,92 @@
+package sfu
+
+import (
+	"testing"
+
+	"belfry/internal/media/rtp"
+)
+
+// A key frame of the better layer that is much larger than the queue of the way must
+// not push the sound out of it, nor hold it up for long.
+func TestSoundDoesNotWaitBehindAKeyFrame(t *testing.T) {
+	w := newWorld(t)
+	c := w.camera("a", 120_000, 600_000)
+	c.keyTimes = 16 // 40 kB
+	v := w.watch(1_000_000, c.best())
+	v.limit = 300 * ms
+	w.run(5 * second)
+	v.rate = 300_000
+	w.wait("the lower layer", 3*second, func() bool { return v.flows(0, c) == 0 })
+	w.run(10 * second)
+	v.clear()
+	v.rate = 1_000_000
+	w.wait("the better layer", 10*second, func() bool { return v.flows(0, c) == 1 })
+	w.run(3 * second)
+	if v.flows(0, c) != 1 {
+		t.Errorf("layer %d flows afterwards", v.flows(0, c))
+	}
+	if v.late > 200*ms || v.silence > 60*ms {
+		t.Errorf("sound was up to %d ms late, and missing for %d ms", v.late/ms, v.silence/ms)
+	}
+	if v.longest[1000] > second {
+		t.Errorf("the picture stood for %d ms", v.longest[1000]/ms)
+	}
+}
+
+// What waits of a layer is not sent once a key frame of another makes up for it, and
+// the receiver sees no gap where it was.
+func TestWhatWaitsMakesWay(t *testing.T) {
+	w := newWorld(t)
+	c := w.camera("a", 120_000, 600_000)
+	v := w.watch(1_000_000, c.best())
+	v.rate = 300_000
+	w.wait("the way to be found full", 5*second, func() bool { return v.down.est.Constrained() })
+	s := v.shares[0].sub
+	hold := func() { v.down.pace.tokens, v.down.pace.at = -1<<30, w.now }
+	for range 40 { // until frames wait
+		hold()
+		c.frame()
+		w.now += 33 * ms
+	}
+	if len(v.down.pace.waiting) == 0 {
+		t.Fatal("nothing waits")
+	}
+	before := uint16(s.out.seq) - uint16(len(v.down.pace.waiting))
+	s.interrupt(w.now)
+	for _, l := range c.layers {
+		l.key = true
+	}
+	hold()
+	c.frame()
+	if n := len(v.down.pace.waiting); n == 0 || n > 40 {
+		t.Fatalf("%d packets wait after the key frame", n)
+	}
+	var p rtp.Packet
+	if err := p.Parse(v.down.pace.waiting[0].packet); err != nil {
+		t.Fatal(err)
+	}
+	if p.Seq != before+1 {
+		t.Errorf("number %d follows %d", p.Seq, before)
+	}
+}
+
+// A sender whose way is full is not asked for all that is lost on it.
+func TestNoFloodOfNACKsToAFullSender(t *testing.T) {
+	r := newRoom(t, single)
+	r.subscribe(1000, 101)
+	e := &encoder{ssrc: 11}
+	r.push(r.pub, e.frame(true, 4, r.now)...)
+	came := 0
+	for i := range 400 {
+		r.wait(10 * ms)
+		frame := e.frame(false, 4, r.now)
+		if i%2 == 0 {
+			r.push(r.pub, frame...) // and one that is lost
+			came += len(frame)
+		}
+		r.Tick(r.now)
+	}
+	if asked := int(r.Stats().NACKsSent); asked < came/8 || asked > 20+came/4+1 {
+		t.Errorf("%d packets were asked for while %d came", asked, came)
+	}
+}
