@@ -34,6 +34,7 @@ func (s *Share) limited(now int64) (out bool) {
 	s.low = limit >= LowCameras && !s.content
 	if limit == NoVideo || limit == NoCameras && !s.content {
 		s.ask, s.gap = 0, false
+		s.askLow() // what comes in costs too
 		s.tellPaused(true)
 		s.apply(now)
 		return true
