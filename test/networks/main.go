@@ -37,6 +37,7 @@ type options struct {
 	seed                                uint64
 	width, height, rate                 int
 	nice                                int
+	time                                time.Duration
 }
 
 func main() {
@@ -53,6 +54,7 @@ func main() {
 	flag.IntVar(&o.height, "height", 720, "of the talker's picture")
 	flag.IntVar(&o.rate, "rate", 15, "pictures a second")
 	flag.IntVar(&o.nice, "nice", 0, "priority of all that is measured, from -20, which is before all others, to 19")
+	flag.DurationVar(&o.time, "time", 0, "how long each row is measured in which nothing changes; 0: its usual time")
 	flag.Parse()
 	if err := start(o); err != nil {
 		fmt.Fprintln(os.Stderr, "networks:", err)
@@ -132,6 +134,9 @@ func measure(ctx context.Context, o options) error {
 	for _, r := range rows {
 		if !wanted(o.rows, r.Name) {
 			continue
+		}
+		if o.time > 0 && len(r.Steps) == 0 {
+			r.Time = o.time
 		}
 		for name := range strings.SplitSeq(o.servers, ",") {
 			res, err := l.run(ctx, r, name)
