@@ -49,3 +49,16 @@ func TestDownlinkPercent(t *testing.T) {
 		t.Errorf("%d%% for a quarter", got)
 	}
 }
+
+func TestProtectionFollowsTheLastReport(t *testing.T) {
+	var q quality
+	for i, c := range []struct {
+		lost uint8
+		want int
+	}{{0, 0}, {26, 10}, {0, 2}, {26, 10}, {26, 10}, {0, 4}} {
+		q.downlink(c.lost)
+		if got := q.downlinkPercent(); got != c.want {
+			t.Errorf("report %d of %d/256: %d %%, want %d", i, c.lost, got, c.want)
+		}
+	}
+}
