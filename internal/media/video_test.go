@@ -25,7 +25,14 @@ func (r *room) published(id string) *client {
 	c := r.join(id)
 	c.camera()
 	c.film(true)
-	eventually(r.t, id+"'s source", func() bool { return r.source(id) != nil })
+	filmed := time.Now()
+	eventually(r.t, id+"'s source", func() bool {
+		if time.Since(filmed) > 3*time.Second { // it came before the server was ready, or was lost
+			c.film(true)
+			filmed = time.Now()
+		}
+		return r.source(id) != nil
+	})
 	return c
 }
 
