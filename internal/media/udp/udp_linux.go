@@ -98,6 +98,8 @@ type inboxSys struct {
 	f     func(fd uintptr) bool
 	n     int
 	errno syscall.Errno
+	empty bool // there was nothing
+	polls bool // then the poller waits
 }
 
 func (in *inboxSys) init() {
@@ -113,7 +115,10 @@ func (in *inboxSys) init() {
 	in.f = in.receive
 }
 
+// receive makes one system call, of which the scheduler is not told, as in call:
+// it never waits, and to be told of one wakes a thread that watches over those that do.
 func (in *inboxSys) receive(fd uintptr) bool {
+	in.empty = false
 	for {
 		n, _, errno := unix.RawSyscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&in.msgs[0])), InboxSize, unix.MSG_DONTWAIT, 0, 0)
 		switch errno {
@@ -122,7 +127,8 @@ func (in *inboxSys) receive(fd uintptr) bool {
 			return true
 		case unix.EINTR:
 		case unix.EAGAIN:
-			return false // the poller waits
+			in.n, in.errno, in.empty = 0, 0, true
+			return !in.polls
 		default:
 			in.n, in.errno = 0, errno
 			return true
@@ -138,8 +144,12 @@ func (s *Socket) read(in *Inbox) (int, error) {
 		h.Control = (*byte)(unsafe.Pointer(&sys.stamps[i]))
 		h.SetControllen(int(unsafe.Sizeof(sys.stamps[i])))
 	}
-	sys.n, sys.errno = 0, 0
-	if err := s.raw.Read(sys.f); err != nil {
+	sys.n, sys.errno, sys.polls = 0, 0, s.gathering == nil
+	if s.gathering != nil {
+		if err := s.readGathered(in); err != nil {
+			return 0, err
+		}
+	} else if err := s.raw.Read(sys.f); err != nil {
 		return 0, err
 	}
 	if sys.errno != 0 {
@@ -420,6 +430,9 @@ func (b *Batch) push(deadline *time.Time) error {
 	if err == nil && !y.again {
 		return nil
 	}
+	if b.socket.gathering != nil {
+		return b.pushGathered(err, deadline)
+	}
 	if errors.Is(err, net.ErrClosed) {
 		return err
 	}
@@ -440,6 +453,28 @@ func (b *Batch) push(deadline *time.Time) error {
 		err = e
 	}
 	return err
+}
+
+// pushGathered is the rest of push for a socket that the poller does not have.
+func (b *Batch) pushGathered(err error, deadline *time.Time) error {
+	y, s := &b.sys, b.socket
+	if deadline.IsZero() {
+		*deadline = time.Now().Add(sendWait)
+	}
+	for err == nil && y.again {
+		room, e := s.waitForRoom(*deadline)
+		switch {
+		case e != nil:
+			return e
+		case !room:
+			return os.ErrDeadlineExceeded
+		}
+		err = s.raw.Write(y.f)
+	}
+	if err != nil {
+		return net.ErrClosed
+	}
+	return nil
 }
 
 // datagrams is how many datagrams a filled message stands for.

@@ -5,6 +5,7 @@ package udp
 import (
 	"net/netip"
 	"syscall"
+	"time"
 )
 
 // canShare: SO_REUSEPORT of other systems does not spread datagrams.
@@ -13,6 +14,15 @@ const canShare = false
 func share(_, _ string, _ syscall.RawConn) error { return nil }
 
 func (s *Socket) probe() error { return nil }
+
+// gathering is Linux's alone.
+type gathering struct{}
+
+func (*gathering) close() error { return nil }
+
+func (s *Socket) gather(time.Duration) error { return nil }
+
+func (s *Socket) writeTo([]byte, netip.AddrPort) error { return syscall.ENOSYS }
 
 type inboxSys struct{ buf [MaxReceive + 1]byte }
 
