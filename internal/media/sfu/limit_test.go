@@ -82,3 +82,35 @@ func TestLimitHoldsForWhatIsAskedForLater(t *testing.T) {
 	w.r.Limit(NoLimit)
 	w.wait("what was asked for", 5*second, func() bool { return v.flows(0, c) == 1 && v.flows(1, c2) == 1 })
 }
+
+// Of a camera with layers within its stream the lowest is sent on.
+func TestLimitWithinAStream(t *testing.T) {
+	for name, follow := range map[string]bool{"the server chooses": false, "the client chooses": true} {
+		t.Run(name, func(t *testing.T) {
+			r := newRoom(t, single)
+			e := &temporalEncoder{}
+			down := &wire{t: t}
+			s := r.NewDownlink(DownlinkConfig{Follow: follow}).Subscribe(SubscribeConfig{Down: down, SSRC: 1000, RTX: 1001, Codecs: downCodecs,
+				Extensions: downExtensions, NACK: true, StreamID: 101}, r.now)
+			flows := func() (p Point) {
+				for i := range 200 {
+					r.wait(20 * ms)
+					r.push(r.pub, e.frame(i == 0, 1, r.now).packets...)
+				}
+				p, _ = s.Subscription().FlowingPoint()
+				return p
+			}
+			if p := flows(); p.Temporal != All {
+				t.Errorf("%+v flows", p)
+			}
+			r.Limit(LowCameras)
+			if p := flows(); p.StreamID != 101 || p.Temporal != 0 {
+				t.Errorf("%+v flows of a full server", p)
+			}
+			r.Limit(NoLimit)
+			if p := flows(); p.Temporal != All {
+				t.Errorf("%+v flows when all is well again", p)
+			}
+		})
+	}
+}
