@@ -5,7 +5,7 @@
 // second and names a [Level]. A [Keeper] asks a meter for the samples, says in
 // the log when the level changes, and answers those who have to know it: media
 // leaves out video, signaling and the API send who comes new away for a while.
-// What people hear is never touched.
+// Nobody's sound is left out.
 package capacity
 
 import (
@@ -21,7 +21,7 @@ type Level int32
 const (
 	Free     Level = iota // nothing is left out
 	Lower                 // of each camera the lowest layer is sent on
-	NoCamera              // cameras are paused
+	NoCamera              // cameras are paused, and sound has no error correction of its own
 	Full                  // who comes new is told to try again
 	Sound                 // content shares are paused too
 )

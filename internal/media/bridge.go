@@ -224,6 +224,7 @@ func (b *Bridge) safely(what string, now int64, do func(*Bridge, int64)) {
 
 func (b *Bridge) tickAudio(now int64) {
 	at := b.server.clock.time(now)
+	b.mixer.Spare(sfu.Limit(b.server.limit.Load()) >= sfu.NoCameras)
 	for _, p := range b.peers {
 		p.askAudio(now)
 	}

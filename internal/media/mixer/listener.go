@@ -208,7 +208,18 @@ func (l *Listener) forward(s *Source, f packet) {
 }
 
 // corrected reports whether its mixes shall have in-band error correction.
-func (l *Listener) corrected() bool { return l.corrects && l.cfg.REDPayloadType == 0 }
+func (l *Listener) corrected() bool {
+	return l.corrects && l.cfg.REDPayloadType == 0 && !l.m.frugal
+}
+
+// Spare says that the server is full. Mixes have no in-band error correction then,
+// which takes an encoder of its own where one talker is passed on: what is lost now
+// is lost here, and more work would lose more.
+func (m *Mixer) Spare(spare bool) {
+	if m.frugal != spare {
+		m.frugal, m.dirty = spare, true
+	}
+}
 
 // SetLoss tells how many per cent of what was sent the listener lost lately. It
 // gets more redundancy at once, and less when it has lost little for a while.

@@ -114,6 +114,7 @@ type Mixer struct {
 
 	active    []*Source // by slot; nil is free
 	dirty     bool      // regroup before anything is sent
+	frugal    bool      // no mixes for the sake of error correction
 	silent    []*Listener
 	mixes     []*mix
 	old       []*mix // those before, during regroup

@@ -273,6 +273,20 @@ func TestLossCostsItsOwnListener(t *testing.T) {
 		t.Errorf("one talker: of 50 packets %d and %d have error correction, want it for the second listener alone", g, b)
 	}
 	r.hears("bad", from, r.ms, 440)
+	// A full server leaves that out for a while.
+	r.m.Spare(true)
+	r.run(3 * time.Second)
+	from = r.ms
+	if n := encodes(); n != 0 {
+		t.Errorf("%d encodes in a second of a full server", n)
+	}
+	r.hears("bad", from, r.ms, 440)
+	r.m.Spare(false)
+	r.run(2 * time.Second)
+	if n := encodes(); n != 50 {
+		t.Errorf("%d encodes in a second when it has room again", n)
+	}
+	bad.continuous(t, false)
 	r.mics[1].talking = true
 	r.run(21 * time.Second)
 	bad.l.SetLoss(0)
