@@ -47,7 +47,7 @@ type layer struct {
 	epoch     uint32 // grows when sequence numbers and timestamps begin anew
 	recv      rtp.Receiver
 	nacks     rtp.NackList
-	asks      bucket     // numbers that may be asked for, in quarters
+	asks      bucket     // numbers that may be asked for, in halves
 	cache     *rtp.Cache // nil until a subscription can ask for packets
 	rate      rate
 	inRun     int // packets of the run being pushed
@@ -221,9 +221,9 @@ func (l *layer) askMissing(now int64) {
 	r.seqs, _ = l.nacks.Due(r.seqs[:0], now)
 	// Of a sender whose way is full most is lost for want of room. Its repairs would take
 	// what room there is from all that is new, the lower layers as well, for seconds.
-	n := min(len(r.seqs), l.asks.tokens/4)
+	n := min(len(r.seqs), l.asks.tokens/2)
 	r.seqs = r.seqs[len(r.seqs)-n:]
-	if l.asks.take(4 * n); len(r.seqs) == 0 || !l.pub.cfg.NACK || l.pub.cfg.Up == nil || len(l.subs) == 0 {
+	if l.asks.take(2 * n); len(r.seqs) == 0 || !l.pub.cfg.NACK || l.pub.cfg.Up == nil || len(l.subs) == 0 {
 		return
 	}
 	l.lostAt = now

@@ -80,13 +80,13 @@ func TestNoFloodOfNACKsToAFullSender(t *testing.T) {
 	for i := range 400 {
 		r.wait(10 * ms)
 		frame := e.frame(false, 4, r.now)
-		if i%2 == 0 {
-			r.push(r.pub, frame...) // and one that is lost
+		if i%3 == 0 {
+			r.push(r.pub, frame...) // and two that are lost
 			came += len(frame)
 		}
 		r.Tick(r.now)
 	}
-	if asked := int(r.Stats().NACKsSent); asked < came/8 || asked > 20+came/4+1 {
+	if asked := int(r.Stats().NACKsSent); asked < came/4 || asked > 20+came/2+2 {
 		t.Errorf("%d packets were asked for while %d came", asked, came)
 	}
 }

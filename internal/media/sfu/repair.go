@@ -8,7 +8,7 @@ const (
 	pliEvery = 2 * second // refill of one key frame request
 
 	resendBurst = 400 // halves of a packet: 200 at once, then half of what is sent
-	askBurst    = 80  // quarters of a packet: 20 asked for at once, then one for each four that come
+	askBurst    = 40  // halves of a packet: 20 asked for at once, then one for each two that come
 
 	resendEvery = 20 * millisecond
 )

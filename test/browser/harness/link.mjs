@@ -1,13 +1,13 @@
-// A link between one person's media and the server that loses packets, by a seed: a UDP
-// port before the server's. Only SRTP and SRTCP are lost (RFC 7983); connecting is not the matter.
+// A link between one person's media and the server that loses packets, by a seed, and can
+// be made narrow: a UDP port before the server's. Only SRTP and SRTCP are lost (RFC 7983); connecting is not the matter.
 import dgram from 'node:dgram';
 import { once } from 'node:events';
 
 export class Link {
   /** loss is the share of packets lost each way, from the start. */
-  static async start(meeting, { loss, seed }) {
+  static async start(meeting, { loss = 0, seed = 1 } = {}) {
     const link = new Link();
-    Object.assign(link, { loss, state: seed, lost: 0, passed: 0 });
+    Object.assign(link, { loss, state: seed, lost: 0, passed: 0, rate: 0, free: 0 });
     const [host, port] = meeting.MediaPlacement.AudioHostUrl.split(':');
     link.near = dgram.createSocket('udp4').bind(0, '127.0.0.1');
     link.far = dgram.createSocket('udp4').bind(0, '127.0.0.1');
@@ -17,7 +17,7 @@ export class Link {
       client = from;
       if (link.passes(packet)) link.far.send(packet, Number(port), host);
     });
-    link.far.on('message', (packet) => { if (client && link.passes(packet)) link.near.send(packet, client.port, client.address); });
+    link.far.on('message', (packet) => { if (client && link.passes(packet)) link.down(packet, () => link.near.send(packet, client.port, client.address)); });
     link.server = port;
     link.port = link.near.address().port;
     return link;
@@ -31,6 +31,26 @@ export class Link {
     }
     this.passed++;
     return true;
+  }
+
+  /** From now on so many bits a second go down to the person; 0 is no limit. */
+  narrow(rate) { this.rate = rate; }
+
+  /** Lets a packet through when its turn comes, or drops it where 300 ms and more are before it. */
+  down(packet, send) {
+    const now = performance.now();
+    const begin = Math.max(this.free, now);
+    if (!this.rate) {
+      this.free = 0;
+      send();
+      return;
+    }
+    if (begin - now > 300) {
+      this.lost++;
+      return;
+    }
+    this.free = begin + (packet.length + 28) * 8000 / this.rate;
+    setTimeout(() => { if (!this.closed) send(); }, this.free - now);
   }
 
   /** mulberry32. */
@@ -53,6 +73,7 @@ export class Link {
   }
 
   stop() {
+    this.closed = true;
     this.near.close();
     this.far.close();
   }
