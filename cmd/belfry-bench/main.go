@@ -32,7 +32,7 @@ const usage = `usage: belfry-bench <load> [flags]; belfry-bench <load> -h lists 
 
 and of many loads, which write tables and plots:
 
-  compare     all loads on our server, a plain pion server and Janus, by turns; about an hour and a half
+  compare     all loads on our server, a plain pion server and Janus, by turns; about an hour, or half of one with -time 6s -warm 3s
   curves      what our server spends as the work grows; about half an hour
 `
 

@@ -40,13 +40,15 @@ type gathering struct {
 	socketFD     int
 
 	busy  bool
+	full  bool      // the last read took as much as it can
 	last  time.Time // when the last read came back
 	since time.Time // of the count
 	count int
 
 	in    *Inbox // of the Read under way
 	err   error  // that it met
-	fired uint64 // times that the clock fired
+	fired uint64 // what the clock said when it was read
+	rang  uint64 // how often it was waited for
 	// Method values, made once.
 	try, ring func(uintptr) bool
 }
@@ -121,8 +123,10 @@ func (s *Socket) readGathered(in *Inbox) error {
 	g.in, g.err = in, nil
 	for {
 		var err error
-		if g.busy && time.Since(g.last) < g.every/2 {
-			// One that has been held up for longer than that does not wait as well.
+		if g.busy && !g.full && time.Since(g.last) < g.every/2 {
+			// Who is held up for longer than that does not wait as well, nor while there
+			// is more than one read takes.
+			g.rang++
 			err = g.clockRaw.Read(g.ring)
 		}
 		if err == nil && g.busy {
@@ -133,7 +137,7 @@ func (s *Socket) readGathered(in *Inbox) error {
 		if err != nil || g.err != nil {
 			return net.ErrClosed
 		}
-		g.last = time.Now()
+		g.last, g.full = time.Now(), in.sys.n == InboxSize
 		g.judge(in.sys.n)
 		if in.sys.n > 0 || in.sys.errno != 0 {
 			return nil

@@ -102,6 +102,34 @@ func TestGather(t *testing.T) {
 	}
 }
 
+// What is more than one read takes is read on at once: the clock bounds how often
+// there is a look, not how much comes in.
+func TestGatherFull(t *testing.T) {
+	p, s := gathered(t)
+	c, _ := peer(t, "udp", "127.0.0.1:0")
+	beBusy(t, s)
+	const sent = 2*InboxSize + 1
+	for range sent {
+		if _, err := c.WriteToUDPAddrPort([]byte("some"), p.Addr()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	in := NewInbox()
+	full := false
+	for got := 0; got < sent; {
+		rang := s.gathering.rang
+		n, err := s.Read(in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if full && s.gathering.rang != rang {
+			t.Error("it waited for the clock while there was more")
+		}
+		got += n
+		full = n == InboxSize
+	}
+}
+
 // Close ends a Read, whichever way it waits.
 func TestGatherClose(t *testing.T) {
 	for _, busy := range []bool{false, true} {
