@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/fstest"
 	"testing/synctest"
@@ -134,8 +135,9 @@ func TestKeeper(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log strings.Builder
 		var told []Level
-		sample := busy
-		k := NewKeeper(Config{Limits: limits, Meter: func() Sample { return sample }, Changed: func(l Level) { told = append(told, l) },
+		var sample atomic.Pointer[Sample]
+		sample.Store(&busy)
+		k := NewKeeper(Config{Limits: limits, Meter: func() Sample { return *sample.Load() }, Changed: func(l Level) { told = append(told, l) },
 			Logger: slog.New(slog.NewTextHandler(&log, nil))})
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan struct{})
@@ -152,7 +154,7 @@ func TestKeeper(t *testing.T) {
 		}
 		// Held, it does not move; after that it is what was measured meanwhile.
 		k.Hold(Full)
-		sample = calm
+		sample.Store(&calm)
 		wait(100 * Period)
 		if s := k.State(); s.Level != Full || !s.Held {
 			t.Errorf("%+v", s)
