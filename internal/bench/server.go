@@ -88,7 +88,7 @@ func StartBelfry(ctx context.Context, program string, cpu int) (Server, error) {
 	secret := rand.Text()
 	p, err := process.Start(dir, cpu, []string{
 		"BELFRY_LISTEN=" + addr, "BELFRY_DATA_DIR=" + dir + "/data", "BELFRY_ACCESS_KEY_ID=AKIDBENCH", "BELFRY_SECRET_ACCESS_KEY=" + secret,
-		"BELFRY_TURN=never", "BELFRY_REQUEST_RATE=0", "BELFRY_ACTIVE_MEETINGS=0", "BELFRY_MAX_VIDEOS=250", "BELFRY_LOG_LEVEL=warn",
+		"BELFRY_TURN=never", "BELFRY_REQUEST_RATE=0", "BELFRY_ACTIVE_MEETINGS=0", "BELFRY_MAX_VIDEOS=250", "BELFRY_MAX_REPLICAS=40", "BELFRY_LOG_LEVEL=warn",
 		"BELFRY_SHEDDING=off", // what it cannot do shall be seen
 	}, program, "serve")
 	if err != nil {
