@@ -30,12 +30,12 @@ const (
 	holdFirst  = 5 * second // after a step up that was too much
 	holdMost   = 60 * second
 	pauseAfter = 1500 * millisecond
-	obeyWithin = 3 * second        // for a sender that was asked to come down
-	leastVideo = 60_000            // bit/s that a picture is worth anything at
-	largest    = 1500              // kbit/s of TargetBitrateKbps from which on size is no limit
-	fullSize   = 200_000           // bit/s added to what is wanted so that probes find a little more
-	overAfter  = 2 * second        // a step up shows within so long whether it is too much
-	longestKey = 600 * millisecond // that what is too much at a key frame may wait
+	obeyWithin = 3 * second // for a sender that was asked to come down
+	leastVideo = 60_000     // bit/s that a picture is worth anything at
+	largest    = 1500       // kbit/s of TargetBitrateKbps from which on size is no limit
+	fullSize   = 200_000    // bit/s added to what is wanted so that probes find a little more
+	overAfter  = 2 * second // a step up shows within so long whether it is too much
+	longestKey = second     // that what is too much at a key frame may wait
 )
 
 // allocate decides for every section what it gets.
@@ -279,6 +279,9 @@ func (s *Share) fits(i int, used, budget int64, congested bool, now int64) bool 
 		if s.d.urgent && i == s.at && i > 0 && s.raised != 0 && now-s.raised < overAfter {
 			return false // it is too much right away
 		}
+		if i == s.at && !s.d.urgent && s.raised != 0 && now-s.raised < overAfter {
+			bps = min(bps, s.began) // what it began with is no part of what it costs
+		}
 		return used+bps*keepShare/100 <= budget
 	}
 	return !congested && now >= s.hold && used+bps*raiseShare/100 <= budget && s.enters(i, budget-used)
@@ -353,7 +356,7 @@ func (s *Share) settle(congested, urgent bool, now int64) {
 		s.tellPaused(false)
 		s.at, s.gap = -1, false
 		s.take(s.pick, now)
-		s.raised = now
+		s.raised, s.began = now, s.ladder[s.pick].bps
 		s.apply(now)
 		return
 	}
@@ -362,6 +365,7 @@ func (s *Share) settle(congested, urgent bool, now int64) {
 	case s.pick > s.at:
 		s.d.r.stats.Raised++
 		s.raised, s.hold = now, now+raiseAgain
+		s.began = s.ladder[s.pick].bps
 	case s.pick < s.at:
 		s.d.r.stats.Lowered++
 		s.back(congested, now)

@@ -61,6 +61,7 @@ type Share struct {
 	tight   int64 // since when it has not fitted; 0 while it does
 	ask     int64 // bit/s: what the sender would have to come down to; 0 for no limit
 	raised  int64 // when it last got more
+	began   int64 // bit/s of what it got then, before its key frame
 	hold    int64 // no more before
 	backoff int64
 	pick    int

@@ -59,8 +59,9 @@ type layer struct {
 	parts      *parts                   // its spatial and temporal layers; nil while it has none
 
 	parameterSets bool  // an SPS was seen in the stream
-	burstAt       int64 // when a key frame began to come
-	keyBytes      int   // how much came from then on, for burstTime
+	burstAt       int64 // when the newest key frame began to come
+	burstStamp    uint32
+	keyBytes      int // how much came from then on, for burstTime
 	width, height uint32
 	tooLarge      bool // held back: see Publication.measure
 	listed        bool

@@ -28,6 +28,9 @@ type parcel struct {
 
 const (
 	paceShare = 125              // per cent of the estimate
+	paceFull  = 100              // of it soon after a queue was seen to grow
+	paceEmpty = 85               // of it while one stands, so that it gets shorter
+	paceStood = 40 * millisecond // from which delay on one does
 	paceBurst = 40 * millisecond // that may go out at once
 	paceLeast = 3000             // bytes of that
 	paceWaits = 3 * second       // all that waits goes out within so long
@@ -38,9 +41,22 @@ const (
 // paces says that packets may have to wait.
 func (d *Downlink) paces() bool { return !d.cfg.Follow && d.est.Constrained() }
 
+// paceRate is how fast to send, in bit/s. Sound and what others send waits in a queue
+// on the way, so what is too much for the way waits here instead.
+func (d *Downlink) paceRate(now int64) int64 {
+	share := int64(paceShare)
+	if d.est.Queued(now) {
+		share = paceFull
+		if d.est.QueueDelay() > paceStood {
+			share = paceEmpty
+		}
+	}
+	return d.est.Target() * share / 100
+}
+
 // refill counts what may go out by now.
-func (p *pacer) refill(target, now int64) {
-	rate := max(target*paceShare/100, p.bytes*8*second/paceWaits)
+func (p *pacer) refill(rate, now int64) {
+	rate = max(rate, p.bytes*8*second/paceWaits)
 	since := min(max(now-p.at, 0), second)
 	p.at = now
 	p.tokens = min(p.tokens+rate*since/8/second, max(rate*paceBurst/8/second, paceLeast))
@@ -60,7 +76,7 @@ func (s *Subscription) send(header, payload []byte, again bool) {
 		d.release(s, header, payload, s.number, now)
 		return
 	}
-	p.refill(d.est.Target(), now)
+	p.refill(d.paceRate(now), now)
 	size := int64(len(header) + len(payload))
 	if again || len(p.waiting) == 0 && p.tokens > 0 {
 		p.tokens -= size
@@ -164,7 +180,7 @@ func (d *Downlink) turn(now int64) {
 		d.drain(1<<40, now)
 		return
 	}
-	p.refill(d.est.Target(), now)
+	p.refill(d.paceRate(now), now)
 	if p.tokens > 0 {
 		p.tokens = d.drain(p.tokens, now)
 	}

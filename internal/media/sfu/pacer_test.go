@@ -90,3 +90,38 @@ func TestNoFloodOfNACKsToAFullSender(t *testing.T) {
 		t.Errorf("%d packets were asked for while %d came", asked, came)
 	}
 }
+
+// A better layer is begun once, and kept, if its key frame keeps the picture standing for
+// less than a second; what is too much for the way waits here and not before the sound.
+func TestKeyFramesOfTheBetterLayer(t *testing.T) {
+	for _, c := range []struct {
+		times  int64 // how much larger than another frame its key frame is
+		begins bool
+	}{{16, true}, {24, true}, {32, true}, {40, false}} {
+		w := newWorld(t)
+		k := w.camera("a", 120_000, 600_000)
+		k.keyTimes = c.times
+		v := w.watch(1_000_000, k.best())
+		v.limit = 300 * ms
+		w.run(5 * second)
+		v.rate = 300_000
+		w.wait("the lower layer", 3*second, func() bool { return v.flows(0, k) == 0 })
+		w.run(10 * second)
+		v.clear()
+		v.rate = 1_000_000
+		changes, flows := 0, 0
+		for range 1000 {
+			w.run(10 * ms)
+			if f := v.flows(0, k); f != flows {
+				changes, flows = changes+1, f
+			}
+		}
+		if begun := flows == 1; begun != c.begins || changes > 1 {
+			t.Errorf("%d times: layer %d flows after %d changes", c.times, flows, changes)
+		}
+		if v.late > 150*ms || v.silence > 60*ms || v.longest[1000] > second {
+			t.Errorf("%d times: sound was up to %d ms late, and missing for %d ms; the picture stood for %d ms",
+				c.times, v.late/ms, v.silence/ms, v.longest[1000]/ms)
+		}
+	}
+}

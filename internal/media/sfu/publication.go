@@ -418,8 +418,8 @@ func (p *Publication) admit(pkt *rtp.Packet, now int64) {
 		}
 	}
 	l.part(it, size, now)
-	if it.key && now-l.burstAt > burstTime {
-		l.burstAt, l.keyBytes = now, 0
+	if it.key && (pkt.Timestamp != l.burstStamp || now-l.burstAt > burstTime) {
+		l.burstAt, l.burstStamp, l.keyBytes = now, pkt.Timestamp, 0
 	}
 	if now-l.burstAt <= burstTime {
 		l.keyBytes += size
