@@ -54,7 +54,7 @@ func table(results []result) string {
 	line("|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|")
 	for _, r := range results {
 		if r.Failed != "" {
-			line("| %s | %s | failed: %s |||||||||||||| %.0f |", r.Network, r.Server, strings.ReplaceAll(firstLine(r.Failed), "|", "/"), r.Load)
+			line("| %s | %s | failed: %s |||||||||||||| %.0f |", r.Network, r.Server, strings.ReplaceAll(reason(r.Failed), "|", "/"), r.Load)
 			continue
 		}
 		a, v := r.Audio, r.Video
@@ -106,4 +106,11 @@ func rewrite(file, text string) error {
 		return fmt.Errorf("%s has no marks %s and %s", file, beginMark, endMark)
 	}
 	return os.WriteFile(file, []byte(before+beginMark+"\n\n"+text+"\n"+endMark+after), 0o644)
+}
+
+// reason is what went wrong without what the page noted on the way, which is for the
+// eyes of who looks into it.
+func reason(failed string) string {
+	what, _, _ := strings.Cut(firstLine(failed), "; it notes:")
+	return what
 }
