@@ -173,13 +173,17 @@ func (w *world) attack(t *testing.T, name string, counters []string, run func(t 
 		before := w.metrics(t)
 		said := w.a.said.Load()
 		// Inside, so that what it leaves to Cleanup is closed before the look around.
-		if !t.Run("attack", run) {
+		attacked := t.Run("attack", func(t *testing.T) {
+			run(t)
+			// Before it is closed: what the server has not read by then is nobody's.
+			for _, c := range counters {
+				eventually(t, "a rise of "+c, func() bool { return sum(w.metrics(t), c) > sum(before, c) })
+			}
+		})
+		if !attacked {
 			return
 		}
 		w.unharmed(t, said)
-		for _, c := range counters {
-			eventually(t, "a rise of "+c, func() bool { return sum(w.metrics(t), c) > sum(before, c) })
-		}
 		w.settled(t)
 	})
 }
