@@ -276,10 +276,10 @@ func (s *Share) fits(i int, used, budget int64, congested bool, now int64) bool 
 		return used+bps <= budget // it is new
 	}
 	if i <= s.at && !s.paused {
-		if s.d.urgent && i == s.at && i > 0 && s.raised != 0 && now-s.raised < overAfter {
-			return false // it is too much right away
-		}
-		if i == s.at && !s.d.urgent && s.raised != 0 && now-s.raised < overAfter {
+		if i == s.at && s.raised != 0 && now-s.raised < overAfter {
+			if s.d.urgent && i > 0 {
+				return false // it is too much right away
+			}
 			bps = min(bps, s.began) // what it began with is no part of what it costs
 		}
 		return used+bps*keepShare/100 <= budget

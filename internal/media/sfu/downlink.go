@@ -249,6 +249,7 @@ const allocateEvery = 100 * millisecond
 // tick allocates when that is due, and sends what a probe needs.
 func (d *Downlink) tick(now int64) {
 	if len(d.shares) == 0 {
+		d.pace = pacer{} // whose it was has ended
 		d.tellNarrow(false)
 		return
 	}

@@ -58,10 +58,10 @@ type layer struct {
 	structured uint64                   // the number of the packet that brought it
 	parts      *parts                   // its spatial and temporal layers; nil while it has none
 
-	parameterSets bool  // an SPS was seen in the stream
-	burstAt       int64 // when the newest key frame began to come
-	burstStamp    uint32
-	keyBytes      int // how much came from then on, for burstTime
+	parameterSets bool   // an SPS was seen in the stream
+	burstAt       int64  // when the newest key frame began to come
+	burstStamp    uint32 // its timestamp
+	keyBytes      int    // how much came from then on, for burstTime
 	width, height uint32
 	tooLarge      bool // held back: see Publication.measure
 	listed        bool
