@@ -34,6 +34,7 @@ and of many loads, which write tables and plots:
 
   compare     all loads on our server, a plain pion server and Janus, by turns; about an hour, or half of one with -time 6s -warm 3s
   curves      what our server spends as the work grows; about half an hour
+  overload    more and more people until it is full, and what it does then; three minutes
 `
 
 func main() {
@@ -51,7 +52,8 @@ type options struct {
 	runs     int
 	json     string
 	pin      string
-	server   int // processors, -1: any
+	settings []string // of the server that is started
+	server   int      // processors, -1: any
 	own      int
 }
 
@@ -306,7 +308,7 @@ func (o options) open(ctx context.Context, name string) (bench.Server, error) {
 	case name == "belfry" && o.endpoint.URL != "":
 		return bench.UseBelfry(o.endpoint), nil
 	case name == "belfry":
-		return bench.StartBelfry(ctx, o.program, o.server)
+		return bench.StartBelfry(ctx, o.program, o.server, o.settings...)
 	case name == "pion":
 		return bench.StartPlain(ctx, o.server)
 	case name == "janus":

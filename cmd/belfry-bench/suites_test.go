@@ -87,3 +87,42 @@ func TestSuites(t *testing.T) {
 		})
 	}
 }
+
+// A small overload, which overloads nobody: all get in, are sent video and sound, and
+// half of the meetings end.
+func TestOverload(t *testing.T) {
+	docs, file := t.TempDir(), filepath.Join(t.TempDir(), "figures.json")
+	o, err := parseSuite([]string{"overload", "-small", "-json", file, "-docs", docs}, os.Stderr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.endpoint = server(t)
+	kit.EventuallyNone(t, func() string { // a machine that stands still brings nobody in
+		var out bytes.Buffer
+		if err := o.run(t.Context(), &out); err != nil {
+			t.Fatalf("%v\n%s", err, &out)
+		}
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got bench.Overloaded
+		if err := json.Unmarshal(text, &got); err != nil || len(got.Moments) == 0 {
+			t.Fatalf("%v, %d moments", err, len(got.Moments))
+		}
+		most, last := bench.Moment{}, got.Moments[len(got.Moments)-1]
+		for _, m := range got.Moments {
+			if m.Inside >= most.Inside && m.Kbps >= most.Kbps {
+				most = m
+			}
+		}
+		if most.Inside == 0 || most.Kbps == 0 || last.Inside >= most.Asked || last.Meetings != "made" {
+			return fmt.Sprintf("people with video, of whom half go: %+v, at the end %+v\n%s", most, last, &out)
+		}
+		return ""
+	})
+	page, err := os.ReadFile(filepath.Join(docs, "performance.md"))
+	if err != nil || !strings.Contains(string(page), "| s | came | inside |") || !strings.Contains(string(page), "images/bench-overload.svg") {
+		t.Errorf("%v, the page:\n%s", err, page)
+	}
+}

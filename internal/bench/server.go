@@ -75,8 +75,9 @@ type belfry struct {
 }
 
 // StartBelfry starts a program of the server with an empty data directory, on
-// processor cpu alone when that is not negative.
-func StartBelfry(ctx context.Context, program string, cpu int) (Server, error) {
+// processor cpu alone when that is not negative. settings, such as BELFRY_X=y,
+// win over those of the bench.
+func StartBelfry(ctx context.Context, program string, cpu int, settings ...string) (Server, error) {
 	dir, err := os.MkdirTemp("", "belfry-bench-")
 	if err != nil {
 		return nil, fmt.Errorf("make the server's directory: %w", err)
@@ -86,11 +87,11 @@ func StartBelfry(ctx context.Context, program string, cpu int) (Server, error) {
 		return nil, err
 	}
 	secret := rand.Text()
-	p, err := process.Start(dir, cpu, []string{
+	p, err := process.Start(dir, cpu, append([]string{
 		"BELFRY_LISTEN=" + addr, "BELFRY_DATA_DIR=" + dir + "/data", "BELFRY_ACCESS_KEY_ID=AKIDBENCH", "BELFRY_SECRET_ACCESS_KEY=" + secret,
 		"BELFRY_TURN=never", "BELFRY_REQUEST_RATE=0", "BELFRY_ACTIVE_MEETINGS=0", "BELFRY_MAX_VIDEOS=250", "BELFRY_MAX_REPLICAS=40", "BELFRY_LOG_LEVEL=warn",
 		"BELFRY_SHEDDING=off", // what it cannot do shall be seen
-	}, program, "serve")
+	}, settings...), program, "serve")
 	if err != nil {
 		_ = os.RemoveAll(dir)
 		return nil, err
@@ -162,11 +163,14 @@ func (s *belfry) Open(ctx context.Context, l Load) (Room, error) {
 	return r, nil
 }
 
+func meetingInput(primary *string) *meetings.CreateMeetingInput {
+	return &meetings.CreateMeetingInput{PrimaryMeetingId: primary,
+		ClientRequestToken: aws.String(rand.Text()), ExternalMeetingId: aws.String("bench"), MediaRegion: aws.String("us-east-1")}
+}
+
 // meeting makes a meeting, or a replica of a primary, with seats for so many.
 func (s *belfry) meeting(ctx context.Context, r *belfryRoom, primary *string, people int) (*string, error) {
-	out, err := s.client.CreateMeeting(ctx, &meetings.CreateMeetingInput{PrimaryMeetingId: primary,
-		ClientRequestToken: aws.String(rand.Text()), ExternalMeetingId: aws.String("bench"), MediaRegion: aws.String("us-east-1"),
-	})
+	out, err := s.client.CreateMeeting(ctx, meetingInput(primary))
 	if err != nil {
 		return nil, fmt.Errorf("create a meeting: %w", err)
 	}

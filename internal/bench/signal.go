@@ -69,7 +69,7 @@ func dial(ctx context.Context, url, token string) (*line, error) {
 		&websocket.DialOptions{Subprotocols: []string{"_aws_wt_session", token}})
 	if err != nil {
 		if resp != nil {
-			return nil, fmt.Errorf("open signaling (HTTP %d): %w", resp.StatusCode, err)
+			return nil, &refusal{Status: resp.StatusCode, err: err}
 		}
 		return nil, fmt.Errorf("open signaling: %w", err)
 	}
@@ -82,6 +82,16 @@ func dial(ctx context.Context, url, token string) (*line, error) {
 	}
 	return l, nil
 }
+
+// refusal is a socket that was not opened.
+type refusal struct {
+	Status int // of HTTP
+	err    error
+}
+
+func (r *refusal) Error() string { return fmt.Sprintf("open signaling (HTTP %d): %v", r.Status, r.err) }
+
+func (r *refusal) Unwrap() error { return r.err }
 
 func (l *line) join(ctx context.Context) error {
 	err := l.send(&frame{Type: signalpb.SdkSignalFrame_JOIN.Enum(), Join: &signalpb.SdkJoinFrame{

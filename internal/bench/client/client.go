@@ -28,6 +28,7 @@ type Config struct {
 	Pause     time.Duration                     // and pauses for so long, before and between; 0: it never does
 	Offset    time.Duration                     // the first pause is longer by so much
 	Loss      float64                           // of the packets of media that come, so large a share is thrown away
+	Adapts    bool                              // its camera keeps to what the server asks for (REMB); else to VideoRate
 	Quiet     bool                              // while silent it sends nothing; else the packets of a muted browser
 	Speech    *check.Speech                     // told when a Client with pauses speaks; read by those who hear; may be nil
 	Hear      func(packet []byte, at int64)     // given the Opus packets that arrive, in their order; may be nil
@@ -68,6 +69,7 @@ type Client struct {
 // Stats is what a Client counted of its own work.
 type Stats struct {
 	VideoPackets, AudioPackets uint64 // received, with repairs and padding
+	VideoBytes                 uint64 // of them, whole packets
 	Padding                    uint64 // packets without a payload
 	FeedbackSent               uint64 // RTCP packets
 	KeyFrames, Resent          uint64
@@ -183,6 +185,14 @@ func (c *Client) Sees() int {
 	return len(c.sees)
 }
 
+// Got is what came so far: of sound what was counted since Measure, and the rest of
+// the work. It is cheap, unlike Result.
+func (c *Client) Got() (sound check.Counts, stats Stats) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.hears.Counts, c.stats
+}
+
 // read is the goroutine that takes what comes.
 func (c *Client) read() {
 	inbox := udp.NewInbox()
@@ -285,6 +295,7 @@ func (c *Client) packet(p *rtp.Packet) {
 		return
 	}
 	c.stats.VideoPackets++
+	c.stats.VideoBytes += uint64(len(p.Raw))
 	payload := p.Payload()
 	repaired := p.PayloadType == c.numbers.rtx
 	if repaired {

@@ -26,6 +26,7 @@ func (c *Client) control(pkt []byte, now int64) {
 			c.video.keyWanted = true
 		case r.IsFIR():
 			c.video.keyWanted = true
+		case c.cfg.Adapts && c.keepTo(&r):
 		case r.IsNACK() && r.Media == c.video.ssrc:
 			c.seqs = r.NACK(c.seqs[:0], 256)
 			c.resend(c.seqs)
@@ -39,6 +40,15 @@ func (c *Client) control(pkt []byte, now int64) {
 			}
 		}
 	}
+}
+
+// keepTo takes the rate that the server asks the camera for, if that is what it says.
+func (c *Client) keepTo(r *rtp.RTCP) bool {
+	bps, ok := r.REMB()
+	if ok {
+		c.video.most = int(min(bps, 1e9))
+	}
+	return ok
 }
 
 // feedbackInterval is how often Chrome sends transport-wide feedback: it spends 5 %

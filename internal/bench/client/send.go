@@ -26,6 +26,7 @@ type videoOut struct {
 	transport   uint16 // transport-wide number
 	number      uint64
 	frame       uint64
+	most        int // bits a second that the server asked for, 0: it did not
 	keyWanted   bool
 	keyAt       int64
 	packets     uint32
@@ -82,7 +83,11 @@ func (c *Client) speak(now int64) {
 // film sends one frame.
 func (c *Client) film(now int64) {
 	v := &c.video
-	size := c.cfg.VideoRate / 8 / c.cfg.Frames
+	rate := c.cfg.VideoRate
+	if v.most > 0 {
+		rate = max(min(rate, v.most), 30_000)
+	}
+	size := rate / 8 / c.cfg.Frames
 	packets := max(1, (size+packetSize/2)/packetSize)
 	each := size / packets
 	key := v.frame == 0 || v.keyWanted && now-v.keyAt > 300e6
