@@ -29,6 +29,9 @@ type DependencyStructure struct {
 	// Within has, for each target, a bit for each target whose frames it has all of:
 	// going on to one of those is possible at any frame.
 	Within [MaxDecodeTargets]uint32
+	// Apart says that the highest quality does without frames of lower spatial layers,
+	// which are for lower targets alone (scalability modes with _KEY, and S).
+	Apart bool
 	// Active is the mask of the targets that the sender goes on with.
 	Active uint32
 
@@ -56,9 +59,10 @@ type Dependency struct {
 	// Present and Switch have a bit for each decode target: whether it needs the
 	// frame, and whether who had another one can go on to it here.
 	Present, Switch uint32
-	// Targets and Active are those of the structure in force.
+	// Targets, Active and Apart are those of the structure in force.
 	Targets uint8
 	Active  uint32
+	Apart   bool
 
 	hasActive bool   // a mask of active decode targets comes with it
 	activeAt  uint16 // in bits: where that mask is, or would be
@@ -94,7 +98,7 @@ func ParseDependency(b []byte, s *DependencyStructure, d *Dependency) bool {
 			}
 		}
 	}
-	d.Targets, d.Active = s.Targets, s.Active
+	d.Targets, d.Active, d.Apart = s.Targets, s.Active, s.Apart
 	i := (id + maxTemplates - s.offset) % maxTemplates
 	if i >= s.count || r.bad {
 		return !r.bad
@@ -194,6 +198,10 @@ func (s *DependencyStructure) read(r *bitReader) bool {
 			}
 		}
 	}
+	top := s.best(MaxSpatial, MaxTemporal, s.Active)
+	for i := range templates {
+		s.Apart = s.Apart || templates[i].present&(1<<top) == 0
+	}
 	return !r.bad
 }
 
@@ -212,10 +220,26 @@ func (r *bitReader) nonSymmetric(n uint32) uint32 {
 }
 
 // Target is the decode target of the highest quality that does not exceed the
-// layers, or the lowest there is.
-func (s *DependencyStructure) Target(spatial, temporal uint8) (target uint8) {
+// layers, or the lowest there is. One that the sender has switched off is it only
+// where it has all frames of what comes instead.
+func (s *DependencyStructure) Target(spatial, temporal uint8) uint8 {
+	all := s.best(spatial, temporal, 1<<s.Targets-1)
+	if active := s.best(spatial, temporal, s.Active); s.Within[all]>>active&1 == 0 {
+		return active
+	}
+	return all
+}
+
+// best is Target among those of a mask, or of all when that is empty.
+func (s *DependencyStructure) best(spatial, temporal uint8, mask uint32) (target uint8) {
+	if mask &= 1<<s.Targets - 1; mask == 0 {
+		mask = 1<<s.Targets - 1
+	}
 	best := -1
 	for d := range int(s.Targets) {
+		if mask>>d&1 == 0 {
+			continue
+		}
 		ds, dt := s.TargetSpatial[d], s.TargetTemporal[d]
 		rank := int(ds)*MaxTemporal + int(dt)
 		if ds > spatial || dt > temporal {

@@ -141,7 +141,7 @@ func TestLayersOfChromium(t *testing.T) {
 						r.wait(20 * ms)
 						r.push(r.pub, c.packet(i, uint16(65500+i), 0, 0, r.now))
 						keep := f.spatial <= spatial && f.temporal <= temporal
-						if c.keyed && c.codec == meeting.CodecAV1 && !f.key {
+						if c.keyed && !f.key {
 							keep = keep && f.spatial == min(spatial, top)
 						}
 						if keep {
@@ -221,20 +221,17 @@ func TestSpatialLayersOfAV1NeedTheDescriptor(t *testing.T) {
 	}
 }
 
-// TestLayersAtRandom lets the choice move while Chromium's VP9 flows: every frame
-// that comes has all that it is predicted from, and the numbers have no gap.
+// TestLayersAtRandom lets the choice move while Chromium's streams flow: every frame
+// that comes has all that it is predicted from, pictures end with a marker, and the
+// numbers have no gap.
 func TestLayersAtRandom(t *testing.T) {
 	outer := t
-	var all []captured
-	for _, c := range captures(t) {
-		if c.codec == meeting.CodecVP9 {
-			all = append(all, c)
-		}
-	}
+	all := captures(t)
 	rapid.Check(t, func(t *rapid.T) {
 		c := all[rapid.IntRange(0, len(all)-1).Draw(t, "capture")]
 		r, sub, w := layeredRoom(outer)
 		seq := uint16(rapid.IntRange(0, 65535).Draw(t, "seq"))
+		var fed []capturedPacket // what each packet that came out was
 		for turn := range uint32(3) {
 			for i := range c.frames {
 				if rapid.IntRange(0, 9).Draw(t, "choose") == 0 {
@@ -242,7 +239,11 @@ func TestLayersAtRandom(t *testing.T) {
 					sub.Choose(Point{StreamID: 101, Spatial: layer.Draw(t, "spatial"), Temporal: layer.Draw(t, "temporal")}, r.now)
 				}
 				r.wait(20 * ms)
+				before := len(w.rtp)
 				r.push(r.pub, c.packet(i, seq, turn*900_000, uint16(turn*100), r.now))
+				for range len(w.rtp) - before {
+					fed = append(fed, c.frames[i])
+				}
 				seq++
 			}
 		}
@@ -252,12 +253,48 @@ func TestLayersAtRandom(t *testing.T) {
 		}
 		sent := map[frame]bool{}
 		got := w.take(1000)
+		if len(got) != len(fed) {
+			t.Fatalf("%d packets, %d of them known", len(got), len(fed))
+		}
+		var base, came [rtp.MaxSpatial]bool // of the layer: its newest base frame, and a frame of this picture
+		k := 0                              // in what was sent
+		for turn := range uint32(3) {
+			for i, f := range c.frames {
+				if i == 0 || f.timestamp != c.frames[i-1].timestamp {
+					came = [rtp.MaxSpatial]bool{}
+				}
+				out := k < len(got) && string(fed[k].payload) == string(f.payload) && fed[k].timestamp == f.timestamp
+				if out && c.codec == meeting.CodecVP9 {
+					v := vp9(t, got[k].Payload())
+					out = v.PictureID == vp9(t, f.payload).PictureID+uint16(turn*100)
+				}
+				switch {
+				case out && !f.key && !base[f.spatial]:
+					t.Fatalf("packet %d, of layers %d and %d, needs the frame before in its spatial layer", k, f.spatial, f.temporal)
+				case out && f.spatial > 0 && (f.key || !c.keyed) && !came[f.spatial-1]:
+					t.Fatalf("packet %d, of layers %d and %d, needs the spatial layer below", k, f.spatial, f.temporal)
+				}
+				if f.key || f.temporal == 0 {
+					base[f.spatial] = out
+				}
+				if out {
+					came[f.spatial] = true
+					k++
+				}
+			}
+		}
+		if k != len(got) {
+			t.Fatalf("%d of %d packets are known", k, len(got))
+		}
 		for i, p := range got {
 			if i > 0 && p.Seq != got[i-1].Seq+1 {
 				t.Fatalf("number %d after %d", p.Seq, got[i-1].Seq)
 			}
 			if ends := i+1 < len(got) && got[i+1].Timestamp != p.Timestamp; ends != p.Marker && i+1 < len(got) {
 				t.Fatalf("packet %d: marker %v", i, p.Marker)
+			}
+			if c.codec != meeting.CodecVP9 {
+				continue
 			}
 			v := vp9(t, p.Payload())
 			if v.P {
@@ -275,11 +312,106 @@ func TestLayersAtRandom(t *testing.T) {
 	})
 }
 
+// Where spatial layers lean on one another at key frames alone, one of them is sent
+// between key frames, whatever was chosen, and another one begins with a key
+// frame that is asked for, be it higher or lower.
+func TestLayersThatStandApart(t *testing.T) {
+	for _, c := range captures(t) {
+		if !c.keyed {
+			continue
+		}
+		t.Run(c.name, func(t *testing.T) {
+			r, sub, w := layeredRoom(t)
+			seq := uint16(0)
+			// play sends the capture and tells the spatial layers that came between key frames.
+			play := func(turn uint32) map[uint8]bool {
+				layers := map[uint8]bool{}
+				for i, f := range c.frames {
+					r.wait(20 * ms)
+					before := len(w.rtp)
+					r.push(r.pub, c.packet(i, seq, turn*900_000, uint16(turn*100), r.now))
+					if seq++; len(w.rtp) > before && !f.key {
+						layers[f.spatial] = true
+					}
+				}
+				return layers
+			}
+			only := func(what string, got map[uint8]bool, want uint8) {
+				t.Helper()
+				if len(got) != 1 || !got[want] {
+					t.Errorf("%s: the spatial layers %v came, want %d alone", what, got, want)
+				}
+			}
+			only("at first", play(0), 2)
+			for turn, spatial := range []uint8{0, 2, 1, All} {
+				r.up.rtcp = nil
+				r.now += second
+				sub.Choose(Point{StreamID: 101, Spatial: spatial, Temporal: 2}, r.now)
+				if r.up.plis(11) == 0 {
+					t.Errorf("no key frame is asked for to go to layer %d", spatial)
+				}
+				only(fmt.Sprint("layer ", spatial), play(uint32(turn+1)), min(spatial, 2))
+			}
+			unbroken(t, w.take(1000))
+		})
+	}
+}
+
+// A sender that switches its highest spatial layer off says so in the descriptor. Who
+// was sent nothing but that layer gets the next lower one, with a key frame.
+func TestSpatialLayerSwitchedOff(t *testing.T) {
+	for _, c := range captures(t) {
+		if !c.keyed {
+			continue
+		}
+		t.Run(c.name, func(t *testing.T) {
+			r, _, w := layeredRoom(t)
+			var st rtp.DependencyStructure
+			seq := uint16(0)
+			came := 0
+			for turn := range uint32(2) {
+				off := turn == 1
+				first := true
+				for i, f := range c.frames {
+					r.wait(20 * ms)
+					var d rtp.Dependency
+					rtp.ParseDependency(f.dependency, &st, &d)
+					low := uint32(0)
+					for target := range st.Targets {
+						if st.TargetSpatial[target] < 2 {
+							low |= 1 << target
+						}
+					}
+					if off && f.spatial == 2 || turn == 0 && f.key && i > 20 {
+						continue
+					}
+					p := c
+					if p.frames = []capturedPacket{f}; off && (f.key || first) {
+						p.frames[0].dependency = slices.Clone(d.Rewrite(make([]byte, rtp.MaxDependency), f.dependency, d.Frame, low, st.Targets))
+						first = false
+					}
+					before := len(w.rtp)
+					r.push(r.pub, p.packet(0, seq, turn*900_000, uint16(turn*100), r.now))
+					if seq++; off && len(w.rtp) > before && !f.key {
+						if f.spatial != 1 {
+							t.Fatalf("spatial layer %d came", f.spatial)
+						}
+						came++
+					}
+				}
+			}
+			if came == 0 {
+				t.Error("nothing came after the highest layer was switched off")
+			}
+		})
+	}
+}
+
 // A lower point holds from the next picture on. More temporal layers come by
 // themselves, more spatial ones with the key frame that is asked for.
 func TestLayersGoAndComeBack(t *testing.T) {
 	for _, c := range captures(t) {
-		if c.keyed && c.codec == meeting.CodecAV1 {
+		if c.keyed {
 			continue // there a lower target is no part of the higher one
 		}
 		for _, spatial := range []bool{false, true} {

@@ -470,7 +470,7 @@ func (l *layer) describe(it *item) {
 		return
 	}
 	it.structures = l.structures
-	if it.dep.Known && it.codec.targets() {
+	if it.targeted() {
 		it.spatial, it.temporal, it.end = it.dep.Spatial, it.dep.Temporal, it.dep.End
 	}
 }

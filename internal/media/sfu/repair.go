@@ -114,7 +114,7 @@ func (s *Subscription) resend(out uint64) {
 			s.r.structure = *seg.layer.structure // one that is attached must not come into force again
 			if rtp.ParseDependency(b, &s.r.structure, &it.dep) {
 				it.dependency = b
-				if it.dep.Known && (&codecEntry{codec: seg.codec}).targets() {
+				if it.dep.Known && byTargets(seg.codec, it.dep.Apart) {
 					it.spatial, it.end = it.dep.Spatial, it.dep.End
 				}
 			}

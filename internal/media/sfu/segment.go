@@ -135,7 +135,8 @@ func (s *Subscription) place(it *item) (seg *segment, fill bool) {
 		// A picture of VP8 that was missing whole has a picture id kept free.
 		return seg, !it.renumbers() && s.sieve.above(it)
 	}
-	passes := s.sieve.pass(it)
+	fresh := it.p.Timestamp-s.seg.timestamp != s.out.timestamp && !(s.cut.open && it.p.Timestamp == s.cut.timestamp)
+	passes := s.sieve.pass(it, fresh)
 	switch {
 	case !passes && !s.cut.open:
 		s.leave(it)
@@ -233,7 +234,7 @@ func (s *Subscription) describe(it *item) {
 	}
 	st := it.layer.structure
 	target := f.target
-	if !it.codec.targets() {
+	if !it.targeted() {
 		target = st.Target(f.spatial, f.temporal)
 	}
 	s.seg.targets, s.seg.active = it.dep.Targets, it.dep.Active&st.Within[target]

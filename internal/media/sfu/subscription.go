@@ -281,7 +281,7 @@ func (s *Subscription) forward(it *item) {
 		}
 	}
 	seg, fill := &s.seg, false
-	if !s.sieve.open() || s.cut.open || it.ext <= s.top {
+	if !s.sieve.open() || s.cut.open || it.ext <= s.top || it.dep.Attached {
 		if seg, fill = s.place(it); seg == nil {
 			return
 		}
@@ -496,12 +496,19 @@ func (s *Subscription) fallBack(now int64) {
 
 // raise asks for a key frame when what was chosen does not come without.
 func (s *Subscription) raise(now int64) {
-	if s.raised == 0 || s.paused || !s.live || s.target != s.cur {
+	if s.paused || !s.live || s.target != s.cur || s.sieve.open() {
 		return
 	}
-	if spatial, temporal := s.sieve.waits(s.cur); !spatial && !temporal {
+	spatial, temporal := s.sieve.waits(s.cur)
+	switch {
+	case !spatial && !temporal:
 		s.raised = 0
-	} else if now-s.raised >= raiseAfter {
+	case s.raised == 0: // its sender has switched off what passed
+		s.raised = now
+		if spatial {
+			s.cur.requestKeyFrame(now)
+		}
+	case now-s.raised >= raiseAfter:
 		s.raised = now
 		s.cur.requestKeyFrame(now)
 	}
