@@ -18,7 +18,10 @@ func (s *Server) startCapacity(m *media.Server) {
 	}
 	if s.cfg.Shedding == "on" {
 		cpu := capacity.NewCPU()
-		cfg.Meter = func() capacity.Sample { return capacity.Sample{CPU: cpu.Share(), Late: m.Lateness()} }
+		cfg.Limits.Processors = cpu.Processors()
+		cfg.Meter = func() capacity.Sample {
+			return capacity.Sample{CPU: cpu.Share(), Late: m.Lateness(), People: m.People()}
+		}
 	}
 	s.capacity = capacity.NewKeeper(cfg)
 	s.health.Full = func() string {
@@ -54,8 +57,9 @@ func (s *Server) startCapacity(m *media.Server) {
 	})
 }
 
-// full is asked while requests are served, and so after startCapacity.
-func (s *Server) full() bool { return s.capacity.Full() }
+// full and admit are asked while requests are served, and so after startCapacity.
+func (s *Server) full() bool  { return s.capacity.Full() }
+func (s *Server) admit() bool { return s.capacity.Admit() }
 
 func videoLimit(l capacity.Level) media.VideoLimit {
 	switch {

@@ -15,6 +15,7 @@ import (
 // told why, and what is there goes on.
 func TestFullServer(t *testing.T) {
 	cfg := withCommands(t)
+	cfg.Shedding = "on"
 	var log logged
 	s := start(t, cfg, &log)
 	_, url, token := populate(t, s)
@@ -70,7 +71,6 @@ func TestFullServer(t *testing.T) {
 
 func TestSheddingCanBeOff(t *testing.T) {
 	cfg := withCommands(t)
-	cfg.Shedding = "off"
 	start(t, cfg, io.Discard)
 	if got := told(t, func(out io.Writer) error { return control.ShowCapacity(t.Context(), cfg.DataDir, out) }); !strings.Contains(got, "free: nothing is left out (shedding is off") {
 		t.Errorf("it says %q", got)

@@ -5,7 +5,8 @@
 // second and names a [Level]. A [Keeper] asks a meter for the samples, says in
 // the log when the level changes, and answers those who have to know it: media
 // leaves out video, signaling and the API send who comes new away for a while.
-// Nobody's sound is left out.
+// Nobody's sound is left out; so that it need not be, no more people are let in
+// within a second than there is room for (Keeper.Admit).
 package capacity
 
 import (
@@ -56,12 +57,16 @@ type Sample struct {
 	// Late is how long after it was due the work of a tick of the media was done,
 	// in all but a tenth of the ticks. A tick is as long as a packet of sound.
 	Late time.Duration
+	// People is how many were inside at its end.
+	People int
 }
 
 // Limits say what is full.
 type Limits struct {
 	CPU  float64       // share of the processors that it may use
 	Late time.Duration // of a tick
+	// Processors is how many it may use, 0: one.
+	Processors float64
 }
 
 // The pace of a Judge, in samples of a second.

@@ -178,12 +178,121 @@ func TestKeeper(t *testing.T) {
 	})
 }
 
+// No more come in within a second than there is room for, by what those inside cost.
+func TestPlaces(t *testing.T) {
+	for name, tt := range map[string]struct {
+		sample Sample
+		at     Level
+		want   int
+	}{
+		"nobody there":                    {Sample{}, Free, 2000},
+		"some, who cost little":           {Sample{CPU: 0.09, People: 100}, Free, 900},
+		"so few that they say nothing":    {Sample{CPU: 0.09, People: 10}, Free, 1800},
+		"more than half full":             {Sample{CPU: 0.54, People: 120}, Free, 20},
+		"nearly full":                     {Sample{CPU: 0.899, People: 200}, Free, 1},
+		"full":                            {Sample{CPU: 0.9, People: 200}, Free, 0},
+		"late":                            {Sample{CPU: 0.5, Late: 20 * time.Millisecond, People: 200}, Lower, 0},
+		"cameras are small":               {Sample{CPU: 0.81, People: 225}, Lower, 3},
+		"they do not":                     {Sample{CPU: 0.81, People: 225}, NoCamera, 0},
+		"and there is room for some":      {Sample{CPU: 0.54, People: 200}, NoCamera, 4},
+		"not for who comes new":           {Sample{CPU: 0.1, People: 200}, Full, 0},
+		"an idle machine of other people": {Sample{CPU: 0, People: 1000}, Free, 20000},
+	} {
+		l := Limits{CPU: 0.9, Late: 20 * time.Millisecond, Processors: 2}
+		if got := l.places(tt.sample, tt.at, 0); got < tt.want*9/10 || got > tt.want+tt.want/10+1 || (got == 0) != (tt.want == 0) {
+			t.Errorf("%s: %d, want about %d", name, got, tt.want)
+		}
+	}
+}
+
+// crowd is a server on which each person costs so much, a moment after it came in.
+type crowd struct {
+	inside, seen int
+	each         float64
+}
+
+func (c *crowd) sample() Sample {
+	cpu := min(c.each*float64(c.seen), 1)
+	c.seen = c.inside
+	s := Sample{CPU: cpu, People: c.inside}
+	if over := c.each * float64(c.seen); over > 0.95 {
+		s.Late = time.Duration(over * 30 * float64(time.Millisecond))
+	}
+	return s
+}
+
+// However many ask at once, and whatever they cost, no more get in than can be served,
+// and those who fit do in some seconds.
+func TestAdmitKeepsRoom(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		c := &crowd{each: rapid.Float64Range(0.0005, 0.01).Draw(t, "each")}
+		there := rapid.IntRange(few, 60).Draw(t, "there")
+		c.inside, c.seen = there, there
+		k := NewKeeper(Config{Limits: limits, Meter: func() Sample { return Sample{} }})
+		asking := rapid.IntRange(0, 3000).Draw(t, "asking")
+		k.take(c.sample())
+		for range 40 {
+			for range asking {
+				if k.Admit() {
+					c.inside++
+					asking--
+				}
+			}
+			k.take(c.sample())
+		}
+		load := c.each * float64(c.inside)
+		if load > 0.98 && c.inside > there {
+			t.Fatalf("%d people are inside, who ask for %.2f of the processors", c.inside, load)
+		}
+		if asking > 0 && load < 0.6 {
+			t.Fatalf("%d wait while the %d inside take %.2f", asking, c.inside, load)
+		}
+	})
+}
+
+func TestAdmit(t *testing.T) {
+	k := NewKeeper(Config{Limits: limits, Meter: func() Sample { return Sample{} }})
+	admit := func(want int) {
+		t.Helper()
+		got := 0
+		for range 5000 {
+			if k.Admit() {
+				got++
+			}
+		}
+		if got != want {
+			t.Errorf("%d came in, want %d", got, want)
+		}
+	}
+	k.take(Sample{CPU: 0.72, People: 160})
+	admit(10)
+	admit(0)
+	k.take(Sample{CPU: 0.72, People: 170}) // the ten do not show yet
+	admit(7)
+	k.Hold(Full)
+	admit(0)
+	k.Hold(Sound)
+	admit(0)
+	k.Hold(NoCamera)
+	admit(5000)
+	k.Release()
+	admit(0)
+}
+
 func TestKeeperWithoutAMeter(t *testing.T) {
 	k := NewKeeper(Config{Limits: limits})
 	k.Run(t.Context()) // returns at once
+	for range 5000 {
+		if !k.Admit() {
+			t.Fatal("one was sent away")
+		}
+	}
 	k.Hold(Sound)
 	if s := k.State(); s.Level != Sound || s.Measured {
 		t.Errorf("%+v", s)
+	}
+	if k.Admit() {
+		t.Error("one came in")
 	}
 	k.Release()
 	if k.State().Level != Free {

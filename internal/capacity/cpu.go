@@ -22,6 +22,9 @@ func NewCPU() *CPU {
 	return &CPU{processors: processors(os.DirFS("/"), runtime.GOMAXPROCS(0)), used: processTime(), at: time.Now()}
 }
 
+// Processors is how many the process may use.
+func (c *CPU) Processors() float64 { return c.processors }
+
 // Share is what it took since it was asked last, 1 being all. It is 0 where the
 // system does not say.
 func (c *CPU) Share() float64 {

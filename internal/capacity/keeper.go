@@ -37,9 +37,11 @@ type State struct {
 type Keeper struct {
 	cfg Config
 
-	mu    sync.Mutex
-	judge Judge
-	state State
+	mu     sync.Mutex
+	judge  Judge
+	state  State
+	places int // of those who come new, until the next sample
+	came   int // since the last one
 }
 
 // NewKeeper returns a Keeper at Free; Run measures.
@@ -47,7 +49,8 @@ func NewKeeper(cfg Config) *Keeper {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Keeper{cfg: cfg, judge: Judge{Limits: cfg.Limits}, state: State{Since: time.Now(), Measured: cfg.Meter != nil}}
+	return &Keeper{cfg: cfg, judge: Judge{Limits: cfg.Limits}, state: State{Since: time.Now(), Measured: cfg.Meter != nil},
+		places: cfg.Limits.places(Sample{}, Free, 0)}
 }
 
 // Run takes samples until ctx ends.
@@ -71,7 +74,9 @@ func (k *Keeper) take(s Sample) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.state.Sample, k.state.Fullness = s, k.cfg.Limits.Fullness(s)
-	if level := k.judge.Take(s); !k.state.Held {
+	level := k.judge.Take(s)
+	k.places, k.came = k.cfg.Limits.places(s, level, k.came), 0
+	if !k.state.Held {
 		k.become(level)
 	}
 }
@@ -120,5 +125,16 @@ func (k *Keeper) State() State {
 	return k.state
 }
 
-// Full reports whether who comes new is to be told to try again.
+// Full reports whether there is no room for new meetings, and for nobody who comes new.
 func (k *Keeper) Full() bool { return k.State().Level >= Full }
+
+// Admit lets one person in who comes new, or is false: it is to be told to try again.
+func (k *Keeper) Admit() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.state.Level >= Full || k.state.Measured && !k.state.Held && k.places == 0 {
+		return false
+	}
+	k.places, k.came = max(k.places-1, 0), k.came+1
+	return true
+}

@@ -157,6 +157,16 @@ func (s *Server) Lateness() time.Duration {
 	return s.ticker.late.take(time.Now(), busy)
 }
 
+// People is how many connections there are.
+func (s *Server) People() (n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, b := range s.bridges {
+		n += int(b.size.Load())
+	}
+	return n
+}
+
 // forget takes a closed bridge out, keeping its counts.
 func (s *Server) forget(b *Bridge) {
 	s.ticker.remove(b)

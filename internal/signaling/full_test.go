@@ -16,7 +16,7 @@ import (
 func TestFullServer(t *testing.T) {
 	inWorld(t, func(w *world) {
 		var full atomic.Bool
-		w.srv.cfg.Full = full.Load
+		w.srv.cfg.Admit = func() bool { return !full.Load() }
 		dial := func(name string) error {
 			at := meetingID
 			if name == "x" || name == "y" {

@@ -119,7 +119,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			s.log.Warn("meeting has too many signaling sockets", "meeting", meetingID)
 			tryAgain(w, "too many sockets in this meeting")
 			return
-		case s.cfg.Full != nil && s.cfg.Full() && !s.inside(id, content):
+		case s.cfg.Admit != nil && !s.inside(id, content) && !s.cfg.Admit():
 			s.metrics.joins.WithLabelValues("full").Inc()
 			tryAgain(w, "the server is full")
 			return

@@ -70,9 +70,10 @@ type Config struct {
 	// defaults.
 	Quotas func(account string) meeting.Quotas
 
-	// Full reports that the server has no room for more people: who comes new is
-	// asked to try again, who is in a meeting may come back. nil: never.
-	Full func() bool
+	// Admit lets one person in who comes new. Where it is false, the server has no
+	// room now, and the person is asked to try again; who is in a meeting may come
+	// back unasked. nil: everybody may come.
+	Admit func() bool
 
 	Events  Events                // nil: presence is not recorded
 	Logger  *slog.Logger          // nil: no log

@@ -403,6 +403,7 @@ func (x *mix) encode(m *Mixer) bool {
 	if x.independent {
 		x.enc.enc.SetIndependent(true)
 	}
+	x.enc.strive(m.complexity())
 	ok := x.enc.encode(x.sum)
 	if x.independent {
 		x.independent = false

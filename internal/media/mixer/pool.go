@@ -23,11 +23,19 @@ type pool struct {
 type coder struct {
 	enc      opus.Encoder
 	channels int
+	effort   int    // the encoder's complexity
 	corrects bool   // its packets carry in-band error correction
 	made     uint64 // how many it made since it was reset
 	packets  [maxDepth + 1][opus.MaxPacket]byte
 	sizes    [maxDepth + 1]int
 	red      wrapping
+}
+
+// strive sets the encoder's complexity.
+func (c *coder) strive(complexity int) {
+	if c.effort != complexity && c.enc.SetComplexity(complexity) == nil {
+		c.effort = complexity
+	}
 }
 
 // encode makes the next packet; false when that fails.
@@ -94,7 +102,7 @@ func (p *pool) coder(channels int, corrects bool) *coder {
 		p.stats.Failures++
 		return nil
 	}
-	return &coder{enc: e, channels: channels, corrects: corrects}
+	return &coder{enc: e, channels: channels, corrects: corrects, effort: cfg.Complexity}
 }
 
 func (p *pool) idle(channels int, corrects bool) *[]idle[*coder] {

@@ -280,6 +280,9 @@ func TestLossCostsItsOwnListener(t *testing.T) {
 	if n := encodes(); n != 0 {
 		t.Errorf("%d encodes in a second of a full server", n)
 	}
+	if c := r.m.complexity(); c != spareComplexity {
+		t.Errorf("complexity %d", c)
+	}
 	r.hears("bad", from, r.ms, 440)
 	r.m.Spare(false)
 	r.run(2 * time.Second)
