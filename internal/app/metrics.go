@@ -76,6 +76,7 @@ var mediaFigures = []mediaFigure{
 	{"audio_passed_total", "Audio packets sent that were a lone talker's own.", false, func(s *media.Stats) float64 { return float64(s.Audio.Passed) }},
 	{"audio_mixed_total", "Audio packets sent that were a mix.", false, func(s *media.Stats) float64 { return float64(s.Audio.Mixed) }},
 	{"audio_silent_total", "Audio packets sent that were silence.", false, func(s *media.Stats) float64 { return float64(s.Audio.Silent) }},
+	{"audio_recalled_total", "Times that a listener was told to drop what it still held of one who muted.", false, func(s *media.Stats) float64 { return float64(s.Audio.Recalled) }},
 	{"audio_decodes_total", "Calls of the decoder.", false, func(s *media.Stats) float64 { return float64(s.Audio.Decodes) }},
 	{"audio_encodes_total", "Calls of the encoder.", false, func(s *media.Stats) float64 { return float64(s.Audio.Encodes) }},
 	{"audio_redundant_in_total", "Audio packets that came as redundant audio (RFC 2198).", false, func(s *media.Stats) float64 { return float64(s.Audio.RedundantIn) }},

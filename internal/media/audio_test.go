@@ -266,6 +266,50 @@ func TestMute(t *testing.T) {
 	gapless(t, "b", b.got(b.audio()), 111)
 }
 
+// TestMuteIsTakenBack: who offered comfort noise gets a packet of it when the only
+// one that it hears mutes, and the stream goes on.
+func TestMuteIsTakenBack(t *testing.T) {
+	t.Parallel()
+	r := newRoom(t, Config{})
+	a, b := r.join("a"), r.enter("b")
+	b.noise = true
+	b.negotiate()
+	b.connect()
+	for _, c := range []struct {
+		who  *client
+		want []string
+	}{{a, []string{"111"}}, {b, []string{"111", "13"}}} {
+		if got := c.who.answer.sections[0].formats; !slices.Equal(got, c.want) {
+			t.Errorf("%s is answered %v, want %v", c.who.id, got, c.want)
+		}
+	}
+	a.talk(20, spoken("a"))
+	var packets []*pionrtp.Packet
+	at := -1
+	for try := 0; at < 0 && try < 20; try++ { // whoever is held up when it mutes says nothing
+		hears(t, b, "a", true)
+		a.peer.SetMuted(true)
+		hears(t, b, "a", false)
+		a.peer.SetMuted(false)
+		packets = b.got(b.audio())
+		at = slices.IndexFunc(packets, func(p *pionrtp.Packet) bool { return p.PayloadType == 13 })
+	}
+	if at < 1 || at == len(packets)-1 {
+		t.Fatalf("of %d packets the one at %d is comfort noise", len(packets), at)
+	}
+	before, noise, after := packets[at-1], packets[at], packets[at+1]
+	if !bytes.Equal(after.Payload, opus.Silence) {
+		t.Errorf("it came before %q", after.Payload)
+	}
+	if noise.SequenceNumber != before.SequenceNumber+1 || noise.Timestamp != before.Timestamp+960 || noise.Timestamp != after.Timestamp {
+		t.Errorf("it is %d/%d after %d/%d", noise.SequenceNumber, noise.Timestamp, before.SequenceNumber, before.Timestamp)
+	}
+	for _, p := range packets[at+1:] {
+		p.SequenceNumber--
+	}
+	gapless(t, "b", slices.Delete(packets, at, at+1), 111)
+}
+
 func TestAudioCapabilities(t *testing.T) {
 	t.Parallel()
 	r := newRoom(t, Config{})

@@ -54,6 +54,9 @@ func (c *client) text() string {
 				codec(63, "red/48000/2", fmt.Sprintf("fmtp %d/%d", c.opus, c.opus))
 			}
 			codec(9, "G722/8000")
+			if c.noise {
+				codec(13, "CN/8000")
+			}
 			codec(126, "telephone-event/8000")
 		} else {
 			feedback := []string{"rtcp-fb goog-remb", "rtcp-fb transport-cc", "rtcp-fb ccm fir", "rtcp-fb nack", "rtcp-fb nack pli"}

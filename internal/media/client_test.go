@@ -178,6 +178,7 @@ type client struct {
 	opus, vp8, h264 uint8
 	noLevel         bool
 	redFirst        bool // it prefers redundant audio
+	noise           bool // it offers comfort noise
 	sections        []*section
 	sendVideo       []meeting.SendVideo
 	muted           bool

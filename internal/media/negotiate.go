@@ -148,12 +148,17 @@ func (n *negotiation) answerAudio(s *sdp.Section, a *sdp.AnswerSection) {
 		redType = red.Type
 		n.kinds[redType&0x7F] = kindAudio
 	}
+	var noiseType uint8
+	if noise := s.Noise(); noise != nil {
+		a.Payloads = append(a.Payloads, *noise)
+		noiseType = noise.Type
+	}
 
 	if p.hearing.SSRC == 0 {
 		p.hearing.SSRC = p.newSSRC()
 	}
 	p.hearing = mixer.ListenerConfig{
-		Sender: p, PayloadType: opus.Type, REDPayloadType: redType, SSRC: p.hearing.SSRC,
+		Sender: p, PayloadType: opus.Type, REDPayloadType: redType, NoisePayloadType: noiseType, SSRC: p.hearing.SSRC,
 		AbsSendTimeID: s.Extension(sdp.ExtAbsSendTime),
 		Exclude:       p.own(),
 	}

@@ -55,6 +55,7 @@ func (s *Stats) add(o Stats) {
 	a.Passed += o.Audio.Passed
 	a.Mixed += o.Audio.Mixed
 	a.Silent += o.Audio.Silent
+	a.Recalled += o.Audio.Recalled
 	a.Concealed += o.Audio.Concealed
 	a.RedundantIn += o.Audio.RedundantIn
 	a.RedundantOut += o.Audio.RedundantOut

@@ -14,7 +14,10 @@ type ListenerConfig struct {
 	// PayloadType is Opus. REDPayloadType is RFC 2198 around it, 0 when the client
 	// does not prefer it: then packets have no redundancy.
 	PayloadType, REDPayloadType uint8
-	SSRC                        uint32
+	// NoisePayloadType is comfort noise (RFC 3389) of another clock rate than Opus,
+	// with which the client can be told to drop what it still holds; 0 for none.
+	NoisePayloadType uint8
+	SSRC             uint32
 	// AbsSendTimeID and TransportSeqID are extension ids, 0 when not negotiated.
 	// NextTransportSeq gives the transport-wide number of the connection; nil
 	// with TransportSeqID 0.
@@ -151,6 +154,24 @@ func (l *Listener) fillSilence(patience int64) bool {
 	return sent
 }
 
+// comfortNoise is the quietest packet of RFC 3389: −127 dBov, which is silence.
+var comfortNoise = []byte{127}
+
+// recall makes the client drop what it was sent and has not played, if it is one
+// that does: libwebrtc's jitter buffer is emptied when speech follows comfort noise
+// of another clock rate. The silence goes on from where the last packet ended, so
+// the decoder fades within a frame, and there is nothing to make up.
+func (l *Listener) recall() {
+	if l.cfg.NoisePayloadType == 0 {
+		return
+	}
+	l.m.stats.Recalled++
+	l.send(l.cfg.NoisePayloadType, l.seq, l.ts, comfortNoise)
+	l.seq++
+	l.m.stats.Silent++
+	l.sendFrame(l.cfg.PayloadType, opus.Silence)
+}
+
 // rein keeps the stream near the clock by moving what counts as sent.
 func (l *Listener) rein() {
 	if d := l.m.clock - l.sent; d > maxLead {
@@ -271,7 +292,7 @@ func (l *Listener) Configure(cfg ListenerConfig) {
 	if l.cfg.PayloadType != cfg.PayloadType || l.cfg.REDPayloadType != cfg.REDPayloadType {
 		l.m.dirty = true // it may want another mix now
 	}
-	l.cfg.PayloadType, l.cfg.REDPayloadType = cfg.PayloadType, cfg.REDPayloadType
+	l.cfg.PayloadType, l.cfg.REDPayloadType, l.cfg.NoisePayloadType = cfg.PayloadType, cfg.REDPayloadType, cfg.NoisePayloadType
 	l.cfg.AbsSendTimeID, l.cfg.TransportSeqID, l.cfg.NextTransportSeq = cfg.AbsSendTimeID, cfg.TransportSeqID, cfg.NextTransportSeq
 }
 

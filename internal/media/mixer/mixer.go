@@ -83,6 +83,7 @@ type Stats struct {
 	Passed    uint64 // packets sent that were a talker's own
 	Mixed     uint64 // packets sent that were a mix
 	Silent    uint64 // packets sent that were silence
+	Recalled  uint64 // times that a listener was told to drop what it still held
 	Concealed uint64 // frames that were lost or late and made up
 	// RedundantIn and RedundantOut count packets that came and left as RFC 2198.
 	RedundantIn, RedundantOut uint64

@@ -387,7 +387,21 @@ func (s *Source) SetBarred(barred bool) {
 
 func (s *Source) hush() {
 	if s.cfg.Muted || s.cfg.Barred {
+		s.recall()
 		s.end()
+	}
+}
+
+// recall takes back what listeners have in their buffers, of those who hear this
+// one alone: another's words, which would be lost with it, are heard to their end.
+func (s *Source) recall() {
+	if s.slot < 0 {
+		return
+	}
+	for _, l := range s.m.listeners {
+		if s.m.heardBy(l) == 1<<s.slot {
+			l.recall()
+		}
 	}
 }
 

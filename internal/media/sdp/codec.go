@@ -137,6 +137,17 @@ func (s *Section) RED(opus *Payload) *Payload {
 	return nil
 }
 
+// Noise returns the payload type of comfort noise (RFC 3389) at 8 kHz, its static
+// one in all offers so far; nil when there is none.
+func (s *Section) Noise() *Payload {
+	for i := range s.Payloads {
+		if p := &s.Payloads[i]; strings.EqualFold(p.Name, "CN") && p.ClockRate == 8000 {
+			return p
+		}
+	}
+	return nil
+}
+
 // carries reports whether all of a list of payload types, "111/111", are this one.
 func carries(list string, payloadType uint8) bool {
 	for _, item := range strings.Split(list, "/") {

@@ -380,6 +380,29 @@ func TestREDIsTakenWhenItIsPreferred(t *testing.T) {
 	}
 }
 
+func TestNoise(t *testing.T) {
+	opus := Payload{Type: 111, Name: "opus", ClockRate: 48000, Channels: 2}
+	for name, c := range map[string]struct {
+		payloads []Payload
+		want     uint8
+	}{
+		"static":              {[]Payload{opus, {Type: 13, Name: "CN", ClockRate: 8000}}, 13},
+		"behind another":      {[]Payload{opus, {Type: 106, Name: "CN", ClockRate: 32000}, {Type: 13, Name: "cn", ClockRate: 8000}}, 13},
+		"at the rate of ours": {[]Payload{opus, {Type: 107, Name: "CN", ClockRate: 48000}}, 0},
+		"another codec":       {[]Payload{opus, {Type: 0, Name: "PCMU", ClockRate: 8000}}, 0},
+		"not offered":         {[]Payload{opus}, 0},
+	} {
+		s := Section{Payloads: c.payloads}
+		var got uint8
+		if p := s.Noise(); p != nil {
+			got = p.Type
+		}
+		if got != c.want {
+			t.Errorf("%s: payload type %d, want %d", name, got, c.want)
+		}
+	}
+}
+
 // Ports, SSRCs and ids that belong together stay what they are from one offer
 // of a connection to the next.
 func TestCameraOffAndOnKeepsItsSSRC(t *testing.T) {
