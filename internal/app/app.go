@@ -187,7 +187,7 @@ func trouble(err error) string {
 func (s *Server) startSignaling(service *meeting.Service, store meeting.Store, conferences *media.Server, relays *turn.Server, events signaling.Events) *signaling.Server {
 	sockets := signaling.New(signaling.Config{
 		Service: service, Conferences: conferences, Relays: relays, Events: events, Logger: s.logger, Metrics: s.registry,
-		Quotas: service.Quotas, Admit: s.admit,
+		Quotas: service.Quotas, Admit: s.admit, Full: s.full,
 		MeetingExists: func(ctx context.Context, id string) (exists bool) {
 			_ = store.View(ctx, func(r meeting.Reader) error {
 				_, exists = r.Meeting(id)

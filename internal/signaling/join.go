@@ -46,6 +46,7 @@ func (s *session) handleJoin(f *signalpb.SdkJoinFrame) {
 		native:       f.GetClientDetails().GetClientSource() == "amazon-chime-sdk-cpp",
 	}
 	p.adaption, p.reads, p.policy = adaptionOf(f)
+	_, _, p.browser = browserVersion(f.GetClientDetails())
 	s.srv.mu.Lock()
 	p.relay = s.srv.memory.needsRelay(s.id, p.audioSession, s.srv.now())
 	s.srv.mu.Unlock()

@@ -62,6 +62,7 @@ type participant struct {
 	content      bool
 	audioSession uint64 // 0: the client did not say
 	native       bool
+	browser      bool // a client that comes back when it is told to
 	relay        bool // was offered a relay because going direct had failed
 
 	own         *meeting.Attendee // who opened the socket
@@ -81,8 +82,9 @@ type participant struct {
 	sendsVideo  bool      // its last offer announced a camera
 	connected   time.Time // ICE and DTLS
 	mediaClosed time.Time
-	muted       bool // as the client says
-	toldMuted   bool // what others were told last
+	alone       time.Time // since when signaling has come without media; zero while both come
+	muted       bool      // as the client says
+	toldMuted   bool      // what others were told last
 	mutes       *rate.Limiter
 	streamID    uint32 // in the roster; 0 while not present
 	gone        bool
@@ -638,6 +640,12 @@ func (r *room) tick() {
 			// It pings but never came back with media.
 			p.sess.close(closeServerError, "the media connection is gone")
 			r.remove(p, true)
+		case r.astray(p, now):
+			r.log.Info("media stopped while signaling goes on, asking the client to connect anew",
+				"attendee", p.id, "after", now.Sub(p.lastMedia()).Round(time.Millisecond))
+			r.srv.metrics.cut.WithLabelValues("media_astray").Inc()
+			p.sess.comeBack("no media comes from this client any more")
+			p.browser = false // once is enough
 		case p.content && r.members[p.base] == nil:
 			// After a restart the content share may be back before its base.
 			if p.orphaned.IsZero() {
@@ -650,6 +658,30 @@ func (r *room) tick() {
 			p.orphaned = time.Time{}
 		}
 	}
+}
+
+// astray tells whether the media of a client got lost on its way while the client is
+// there: a firewall or a VPN that lets UDP through no more. The client would notice
+// after 25 s. Nothing must have come, no media, report or check, though it promised
+// audio, of which some comes at all times; and signaling must have come for half that
+// time after the last media, since after a cut either may be back first. The caller
+// holds mu.
+func (r *room) astray(p *participant, now time.Time) bool {
+	limit := r.srv.cfg.Timings.Astray
+	media, seen := p.lastMedia(), time.Unix(0, p.sess.lastSeen.Load())
+	if !p.browser || p.peer == nil || p.connected.IsZero() || !p.sendsAudio || seen.Sub(media) < limit/4 {
+		p.alone = time.Time{}
+		return false
+	}
+	if p.alone.IsZero() {
+		p.alone = seen
+	}
+	if now.Sub(media) < limit || seen.Sub(p.alone) < limit/2 {
+		return false
+	}
+	// To come back costs the server more than to stay, and a full one may be why
+	// nothing is heard.
+	return r.srv.cfg.Full == nil || !r.srv.cfg.Full()
 }
 
 // capabilitiesChanged applies new capabilities to an attendee's connections.

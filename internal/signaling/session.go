@@ -340,6 +340,15 @@ func (s *session) restarting() {
 	s.close(closeRestarting, "server restarting")
 }
 
+// comeBack closes the socket so that the client connects anew, its media too. To one
+// that does not heed a close the same is said as AUDIO_STATUS.
+func (s *session) comeBack(reason string) {
+	if s.deaf.Load() {
+		s.sendFrame(audioStatus(statusUnavailable))
+	}
+	s.close(closeServerError, reason)
+}
+
 // abuse ends a session whose client broke a hard limit.
 func (s *session) abuse(what string) {
 	s.srv.metrics.cut.WithLabelValues("rate").Inc()

@@ -74,6 +74,8 @@ type Config struct {
 	// room now, and the person is asked to try again; who is in a meeting may come
 	// back unasked. nil: everybody may come.
 	Admit func() bool
+	// Full reports that the server has more to do than it can. nil: never.
+	Full func() bool
 
 	Events  Events                // nil: presence is not recorded
 	Logger  *slog.Logger          // nil: no log
@@ -126,6 +128,9 @@ type Timings struct {
 	// its cable counts as cut; clients ping every 10 s. Default 12 s, or Grace when
 	// that is longer.
 	Silent time.Duration
+	// Astray is how long a client may send no media at all while its signaling
+	// comes, before it is told to connect anew. Default 5 s.
+	Astray time.Duration
 	// MaxGrace bounds how long media alone keeps an attendee. Default 90 s.
 	MaxGrace time.Duration
 	// PresenceFallback is how long after ICE and DTLS an attendee counts as
@@ -159,6 +164,7 @@ func (t Timings) withDefaults() Timings {
 	set(&t.Idle, 40*time.Second)
 	set(&t.Grace, 12*time.Second)
 	set(&t.Silent, max(t.Grace, 12*time.Second))
+	set(&t.Astray, 5*time.Second)
 	set(&t.MaxGrace, 90*time.Second)
 	set(&t.PresenceFallback, 5*time.Second)
 	set(&t.IndexDelay, 120*time.Millisecond)
