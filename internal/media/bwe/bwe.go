@@ -53,6 +53,7 @@ type Estimator struct {
 	overused   int64 // when a queue was last found to grow or to stand
 	moved      int64 // when it was last looked at
 	held       bool  // it waits for queues to drain
+	drain      drain
 	stats      Stats
 }
 
@@ -126,6 +127,14 @@ func (e *Estimator) Constrained() bool { return e.decreased != 0 || e.remb.lower
 
 // QueueDelay is how much longer packets take now than at best, in ns.
 func (e *Estimator) QueueDelay() int64 { return e.queue.delay }
+
+// Full says that the estimate is about what the link was found to carry, so that there is
+// nothing to be had above it.
+func (e *Estimator) Full() bool { return e.link.near(e.rate) }
+
+// Draining says that a queue stands on the way that is to empty first: nothing is to be
+// sent that can wait. Padding still asks for a little, which tells how long the queue is.
+func (e *Estimator) Draining(now int64) bool { return e.drain.active(now) }
 
 // Loss is the share of packets lost lately, 0 to 1.
 func (e *Estimator) Loss() float64 { return e.loss.smooth }
@@ -239,6 +248,9 @@ func (e *Estimator) update(now int64) {
 		over, under = true, false
 	}
 	delivered := e.delivered()
+	if e.fills() {
+		over, under = true, false
+	}
 	switch {
 	case over:
 		e.overuse(now, delivered)
@@ -248,14 +260,24 @@ func (e *Estimator) update(now int64) {
 		e.held = false
 	}
 	e.lossy(now, delivered)
-	if rate, done := e.probe.result(e.newest, 1-e.loss.inherent, now); done {
-		e.probed(rate, now)
+	if rate, full, done := e.probe.result(e.newest, 1-e.loss.inherent, now); done {
+		e.probed(rate, full, now)
 	}
 	if !over && !e.held {
 		e.increase(now, delivered)
 	}
+	if e.drain.follow(over && e.queue.delay > drainFrom, e.queue.delay, e.newest, e.history.next, now) {
+		e.queue.busy = [busySlots]busy{} // what was seen while next to nothing was sent
+	}
 	e.moved = now
 	e.rate = min(max(e.rate, e.cfg.Min), e.cfg.Max)
+}
+
+// fills says that a queue fills so fast that the link must have become much narrower
+// than what is sent.
+func (e *Estimator) fills() bool {
+	rate := e.queue.rise.rate()
+	return rate != 0 && rate < min(e.rate, e.sentRate.newest())*3/4
 }
 
 // delivered is how much arrives, with what is lost whatever the rate made good.
@@ -267,7 +289,13 @@ func (e *Estimator) delivered() int64 {
 // not help.
 func (e *Estimator) overuse(now, delivered int64) {
 	e.overused = now
+	if e.drain.active(now) {
+		return // what goes through now is not what could
+	}
 	carried := e.queue.carried()
+	if e.fills() {
+		carried = e.queue.rise.rate() // of now, and not of before the link changed
+	}
 	if carried == 0 {
 		carried = delivered
 	}
@@ -355,8 +383,8 @@ func (e *Estimator) Padding(now int64) int {
 		e.remb.tick(e.probe.want, now)
 		return 0
 	}
-	if rate, done := e.probe.result(e.newest, 1-e.loss.inherent, now); done {
-		e.probed(rate, now)
+	if rate, full, done := e.probe.result(e.newest, 1-e.loss.inherent, now); done {
+		e.probed(rate, full, now)
 	}
 	if e.heard && now-e.newestSent > second && e.sentRate.rate(now) == 0 {
 		// Nothing is on the way, so no queue is left.
@@ -364,18 +392,24 @@ func (e *Estimator) Padding(now int64) int {
 		e.trend.init()
 		e.groups = groups{}
 	}
+	if e.drain.active(now) {
+		return e.drain.sound(now)
+	}
 	calm := now-e.decreased >= calmAfter || e.decreased == 0
 	return e.probe.padding(e.rate, calm && e.queue.least() < 50*millisecond && !e.trend.over, now)
 }
 
 // probed takes what a probe found.
-func (e *Estimator) probed(rate int64, now int64) {
+func (e *Estimator) probed(rate int64, full bool, now int64) {
 	e.stats.Probes++
 	if rate > e.rate && (e.decreased == 0 || now-e.decreased >= calmAfter) {
 		e.stats.ProbesHeld++
 		e.rate = min(rate, e.cfg.Max)
 		if e.link.above(rate) {
 			e.link = capacity{}
+		}
+		if full {
+			e.link.add(rate)
 		}
 	}
 }

@@ -184,6 +184,7 @@ type queue struct {
 	stood   int64 // since when the queue has not emptied, 0 while it does
 	last    int64 // when the last packet came, ns
 	busy    [busySlots]busy
+	rise    rise
 }
 
 // busy is what came in one slot of time while packets waited behind it.
@@ -254,6 +255,7 @@ func (q *queue) add(sent, came int64, size int) {
 		q.quick, q.quickAt = [2]int64{q.delay, q.quick[0]}, came
 	}
 	q.quick[0] = min(q.quick[0], q.delay)
+	q.rise.add(came, q.delay, size)
 	if came < q.last {
 		return
 	}
@@ -272,7 +274,7 @@ func (q *queue) add(sent, came int64, size int) {
 }
 
 // drained says that the queue must have emptied.
-func (q *queue) drained() { q.delay, q.quick, q.stood = 0, [2]int64{}, 0 }
+func (q *queue) drained() { q.delay, q.quick, q.stood, q.rise = 0, [2]int64{}, 0, rise{} }
 
 // least is the least delay of the last moments: what stands, and is not jitter.
 func (q *queue) least() int64 { return min(q.quick[0], q.quick[1]) }
@@ -312,4 +314,45 @@ func (q *queue) carried() int64 {
 		return 0
 	}
 	return bytes * 8 * second / time
+}
+
+// rise is packets that came in order, each from behind the one before, and waited ever
+// longer: a queue that fills. It says so within a few packets, which the
+// trend line takes a second for, and how fast the queue empties.
+type rise struct {
+	packets     int
+	bytes       int64 // of all but the first
+	from, most  int64 // how long the first waited, and the longest
+	now         int64 // and the last
+	began, last int64 // when the first came, and the last
+	pause       int64 // the longest between two
+}
+
+const (
+	riseLeast = 60 * millisecond // by which the wait grows, over
+	riseCount = 5                // packets, or
+	riseSteep = 150 * millisecond
+	riseFew   = 3
+)
+
+func (r *rise) add(came, delay int64, size int) {
+	if r.packets == 0 || came < r.last || delay < max(r.most/2, queuedAt, came-r.last) {
+		*r = rise{packets: 1, from: delay, most: delay, now: delay, began: came, last: came}
+		return
+	}
+	r.packets++
+	r.bytes += int64(size)
+	r.pause = max(r.pause, came-r.last)
+	r.most, r.now, r.last = max(r.most, delay), delay, came
+}
+
+// rate is how fast a queue empties that has filled by much; 0 for none. Where one
+// packet was held up and others with it, no queue was there.
+func (r *rise) rate() int64 {
+	grown, took := r.now-r.from, r.last-r.began
+	if (grown < riseLeast || r.packets < riseCount) && (grown < riseSteep || r.packets < riseFew) ||
+		took <= 0 || r.pause > took*6/10 {
+		return 0
+	}
+	return r.bytes * 8 * second / took
 }

@@ -91,7 +91,7 @@ func (e *Estimator) lossy(now, delivered int64) {
 	if !l.testing {
 		l.testing, l.since, l.sent, l.was, l.before = true, now, sent, max(share, l.smooth), e.rate
 	}
-	if to := delivered * 9 / 10; to < e.rate {
+	if to := delivered * 9 / 10; to < e.rate && !e.drain.active(now) {
 		e.stats.Losses++
 		e.rate = to
 	}

@@ -92,28 +92,28 @@ func (p *prober) padding(rate int64, calm bool, now int64) int {
 }
 
 // result judges a probe when all of it has been told of, or should have been:
-// what it proves to fit, 0 for nothing new.
-func (p *prober) result(newest uint64, arrives float64, now int64) (rate int64, done bool) {
+// what it proves to fit, 0 for nothing new, and whether that is all that the link carries.
+func (p *prober) result(newest uint64, arrives float64, now int64) (rate int64, full, done bool) {
 	if !p.asked || newest < p.last && now < p.deadline {
-		return 0, false
+		return 0, false, false
 	}
 	p.asked = false
 	p.interval = min(p.interval*3/2, probeMost)
 	p.next = now + p.interval
 	if float64(p.got) < 0.7*arrives*float64(p.packets) || p.got < 4 {
-		return 0, true
+		return 0, false, true
 	}
 	sent := int64(p.bytes) * 8 * second / (p.endSent - p.firstSent + probeTick)
 	took := max(p.end-p.came, probeTick)
 	got := int64(float64(p.gotBytes-p.gotFirst) / arrives * 8 * float64(second) / float64(took))
 	if got < sent*9/10 {
-		// It is full, and so short a burst finds more than lasts where others send too.
-		if got = got * 4 / 5; got > p.from*11/10 {
+		// It is full, and so short a burst finds a little more than lasts.
+		if got = got * 19 / 20; got > p.from*11/10 {
 			p.interval, p.next = probeFirst, now+probeChain // far from what was believed: look again
 		}
-		return got, true
+		return got, true, true
 	}
 	p.interval = probeFirst
 	p.next = now + probeChain
-	return min(sent, got), true
+	return min(sent, got), false, true
 }

@@ -16,6 +16,7 @@ func (e *Estimator) LogValue() slog.Value {
 		slog.Float64("inherent", e.loss.inherent),
 		slog.Bool("over", e.trend.over),
 		slog.Bool("held", e.held),
+		slog.Bool("drains", e.drain.since != 0),
 		slog.Int64("rtt", e.rtt/millisecond),
 		slog.Uint64("sent", e.history.next),
 		slog.Uint64("heard", e.newest),

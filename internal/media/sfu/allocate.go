@@ -275,7 +275,7 @@ func (s *Share) fits(i int, used, budget int64, congested bool, now int64) bool 
 	if s.at < 0 && !s.paused {
 		return used+bps <= budget // it is new
 	}
-	if i <= s.at && !s.paused {
+	if i <= s.at && !s.paused && !s.gap {
 		if i == s.at && s.raised != 0 && now-s.raised < overAfter {
 			if s.d.urgent && i > 0 {
 				return false // it is too much right away
@@ -320,20 +320,22 @@ func (s *Share) least(left, part int64, congested bool, now int64, unmet func())
 		}
 	}
 	if s.fits(0, 0, left, congested, now) {
-		s.tight = 0
+		s.tight, s.gap = 0, false
 		return bps
 	}
 	unmet()
 	if s.tight == 0 {
 		s.tight = now
 	}
+	s.gap = s.gap || s.d.urgent && !s.solo && s.d.est.Queued(now) // before it is called paused
 	switch {
 	case s.paused:
 		s.pick = -1
 		return 0
 	case now-s.tight < pauseAfter || !s.d.est.Constrained():
 	case s.solo && now-s.tight < obeyWithin && s.d.r.layers[s.wish].pub.limit != 0:
-	case left >= bps/2 && s == s.d.order[0]: // better too much of one than nothing at all
+	case left >= bps/2 && s == s.d.order[0] && !s.d.est.Narrow():
+		// Better too much of one than nothing at all; but not if the sound pays for it.
 	default:
 		s.pick = -1
 		return 0
@@ -349,6 +351,7 @@ func (s *Share) settle(congested, urgent bool, now int64) {
 			s.gap = false
 			s.tellPaused(true)
 			s.apply(now)
+			s.d.purge(s.sub)
 		}
 		return
 	}
@@ -377,6 +380,9 @@ func (s *Share) settle(congested, urgent bool, now int64) {
 		s.gap = true // until its sender has come down
 	}
 	s.apply(now)
+	if s.gap && flows != 0 {
+		s.d.purge(s.sub)
+	}
 	if urgent && flows != 0 && s.ladder[s.pick].point.StreamID != flows {
 		// What flows cannot be afforded until the key frame of the other comes.
 		s.d.purge(s.sub)

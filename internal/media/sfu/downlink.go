@@ -267,7 +267,11 @@ func (d *Downlink) tick(now int64) {
 	}
 	d.turn(now)
 	if n := d.est.Padding(now); n > 0 {
-		if left := d.drain(int64(n), now); left > 0 {
+		left := int64(n)
+		if !d.est.Draining(now) {
+			left = d.drain(left, now)
+		}
+		if left > 0 {
 			d.pad(int(left))
 		}
 	}
@@ -294,6 +298,9 @@ const tickEvery = 20 * millisecond
 func (d *Downlink) mend(size int, now int64) bool {
 	if !d.est.Queued(now) {
 		return true
+	}
+	if d.est.Draining(now) {
+		return false
 	}
 	if d.repairs < int64(size) {
 		return false

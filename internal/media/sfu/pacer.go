@@ -28,11 +28,12 @@ type parcel struct {
 
 const (
 	paceShare = 125              // per cent of the estimate
+	paceFound = 105              // of it where the way is known to carry no more
 	paceFull  = 100              // of it soon after a queue was seen to grow
 	paceEmpty = 85               // of it while one stands, so that it gets shorter
 	paceStood = 40 * millisecond // from which delay on one does
-	paceBurst = 40 * millisecond // that may go out at once
-	paceLeast = 3000             // bytes of that
+	paceBurst = 25 * millisecond // that may go out at once
+	paceLeast = 1500             // bytes of that
 	paceWaits = 3 * second       // all that waits goes out within so long
 	paceFree  = 64               // buffers that are kept
 	paceMost  = 1 << 20          // bytes beyond which nothing is held back any more
@@ -45,6 +46,9 @@ func (d *Downlink) paces() bool { return !d.cfg.Follow && d.est.Constrained() }
 // on the way, so what is too much for the way waits here instead.
 func (d *Downlink) paceRate(now int64) int64 {
 	share := int64(paceShare)
+	if d.est.Full() {
+		share = paceFound
+	}
 	if d.est.Queued(now) {
 		share = paceFull
 		if d.est.QueueDelay() > paceStood {
@@ -78,7 +82,7 @@ func (s *Subscription) send(header, payload []byte, again bool) {
 	}
 	p.refill(d.paceRate(now), now)
 	size := int64(len(header) + len(payload))
-	if again || len(p.waiting) == 0 && p.tokens > 0 {
+	if again || len(p.waiting) == 0 && p.tokens > 0 && !d.est.Draining(now) {
 		p.tokens -= size
 		d.release(s, header, payload, s.number, now)
 		return
@@ -178,6 +182,10 @@ func (d *Downlink) turn(now int64) {
 	}
 	if !d.paces() {
 		d.drain(1<<40, now)
+		return
+	}
+	if d.est.Draining(now) {
+		p.tokens, p.at = 0, now
 		return
 	}
 	p.refill(d.paceRate(now), now)

@@ -71,7 +71,7 @@ func TestKeyFramesOfTheBetterLayer(t *testing.T) {
 	for _, c := range []struct {
 		times  int64 // how much larger than another frame its key frame is
 		begins bool
-	}{{16, true}, {24, true}, {32, true}, {40, false}} {
+	}{{16, true}, {24, true}, {32, true}, {48, false}} {
 		w := newWorld(t)
 		k := w.camera("a", 120_000, 600_000)
 		k.keyTimes = c.times
