@@ -52,6 +52,8 @@ type Estimator struct {
 	decreased  int64 // when the estimate was last lowered
 	overused   int64 // when a queue was last found to grow or to stand
 	moved      int64 // when it was last looked at
+	told       int64 // when the last feedback came
+	jammed     bool  // by that, a long queue overflows
 	held       bool  // it waits for queues to drain
 	drain      drain
 	stats      Stats
@@ -171,7 +173,7 @@ func (e *Estimator) Feedback(body []byte, now int64) bool {
 	e.stats.Feedbacks++
 	e.heard = true
 	before, since := e.newest, e.newestSent
-	lost := 0
+	lost, came := 0, 0
 	ok := rtp.ParseTWCC(body, func(seq uint16, received bool, at int64) {
 		number, p := e.history.find(seq)
 		if p == nil {
@@ -195,6 +197,7 @@ func (e *Estimator) Feedback(body []byte, now int64) bool {
 			}
 		}
 		p.state = arrived
+		came++
 		e.arrived(number, p, at, now)
 	})
 	if !ok {
@@ -209,9 +212,30 @@ func (e *Estimator) Feedback(body []byte, now int64) bool {
 		e.groups = groups{}
 	}
 	e.loss.lose(lost)
+	e.told = now
+	e.jammed = lost >= jamFewest && lost > (lost+came)/jamShare && e.queue.delay > jamDelay
 	e.update(now)
 	return ok
 }
+
+// A queue overflows when it is long and that share of a feedback's packets is lost.
+const (
+	jamFewest = 3
+	jamShare  = 3
+	jamDelay  = 100 * millisecond
+)
+
+// blind says that nothing is told any more though a queue was there, and much was sent
+// since: it is so full that of what is sent nothing gets in.
+func (e *Estimator) blind(now int64) bool {
+	return e.queue.delay > drainFrom && now-e.told > max(blindAfter, 2*e.rtt) &&
+		e.history.next-e.newest > blindPackets && !e.drain.active(now)
+}
+
+const (
+	blindAfter   = 200 * millisecond
+	blindPackets = 8
+)
 
 // An outage is so many packets over so long of which none came: that is no congestion.
 const (
@@ -248,7 +272,7 @@ func (e *Estimator) update(now int64) {
 		over, under = true, false
 	}
 	delivered := e.delivered()
-	if e.fills() {
+	if e.jammed || e.fills() {
 		over, under = true, false
 	}
 	switch {
@@ -266,11 +290,16 @@ func (e *Estimator) update(now int64) {
 	if !over && !e.held {
 		e.increase(now, delivered)
 	}
-	if e.drain.follow(over && e.queue.delay > drainFrom, e.queue.delay, e.newest, e.history.next, now) {
-		e.queue.busy = [busySlots]busy{} // what was seen while next to nothing was sent
-	}
+	e.follow(over && e.queue.delay > drainFrom, now)
 	e.moved = now
 	e.rate = min(max(e.rate, e.cfg.Min), e.cfg.Max)
+}
+
+// follow looks whether a queue is to empty first, or has.
+func (e *Estimator) follow(long bool, now int64) {
+	if e.drain.follow(long, e.queue.delay, e.newest, e.history.next, now) {
+		e.queue.busy = [busySlots]busy{} // what was seen while next to nothing was sent
+	}
 }
 
 // fills says that a queue fills so fast that the link must have become much narrower
@@ -293,7 +322,7 @@ func (e *Estimator) overuse(now, delivered int64) {
 		return // what goes through now is not what could
 	}
 	carried := e.queue.carried()
-	if e.fills() {
+	if e.fills() && (carried == 0 || carried > e.queue.rise.rate()) {
 		carried = e.queue.rise.rate() // of now, and not of before the link changed
 	}
 	if carried == 0 {
@@ -391,6 +420,10 @@ func (e *Estimator) Padding(now int64) int {
 		e.queue.drained()
 		e.trend.init()
 		e.groups = groups{}
+	}
+	if e.blind(now) {
+		e.overuse(now, e.delivered())
+		e.follow(true, now)
 	}
 	if e.drain.active(now) {
 		return e.drain.sound(now)

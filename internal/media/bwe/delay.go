@@ -325,33 +325,31 @@ type rise struct {
 	from, most  int64 // how long the first waited, and the longest
 	now         int64 // and the last
 	began, last int64 // when the first came, and the last
-	pause       int64 // the longest between two
 }
 
 const (
-	riseLeast = 60 * millisecond // by which the wait grows, over
+	riseLeast = 45 * millisecond // by which the wait grows, over
 	riseCount = 5                // packets, or
 	riseSteep = 150 * millisecond
 	riseFew   = 3
 )
 
 func (r *rise) add(came, delay int64, size int) {
+	// One that came later than it had waited found no queue: it was held up alone.
 	if r.packets == 0 || came < r.last || delay < max(r.most/2, queuedAt, came-r.last) {
 		*r = rise{packets: 1, from: delay, most: delay, now: delay, began: came, last: came}
 		return
 	}
 	r.packets++
 	r.bytes += int64(size)
-	r.pause = max(r.pause, came-r.last)
 	r.most, r.now, r.last = max(r.most, delay), delay, came
 }
 
-// rate is how fast a queue empties that has filled by much; 0 for none. Where one
-// packet was held up and others with it, no queue was there.
+// rate is how fast a queue empties that has filled by much; 0 for none.
 func (r *rise) rate() int64 {
 	grown, took := r.now-r.from, r.last-r.began
 	if (grown < riseLeast || r.packets < riseCount) && (grown < riseSteep || r.packets < riseFew) ||
-		took <= 0 || r.pause > took*6/10 {
+		took <= 0 {
 		return 0
 	}
 	return r.bytes * 8 * second / took

@@ -312,16 +312,20 @@ func (d *Downlink) mend(size int, now int64) bool {
 // padSize is the most that a packet of padding can hold (RFC 3550 5.1).
 const padSize = 255
 
+const padCount = 3 // packets at once, at least
+
 // pad sends so many bytes of padding, as retransmissions of nothing, for which a
-// receiver asks no more and which cost a decoder nothing.
+// receiver asks no more and which cost a decoder nothing. Little comes in small packets:
+// what few tell is chance.
 func (d *Downlink) pad(bytes int) {
+	most := min(max(bytes/padCount-padHeader, 1), padSize)
 	for _, s := range d.shares {
 		sub := s.sub
 		if sub.cfg.RTX == 0 || sub.cfg.Extensions.TransportCC == 0 || len(sub.cfg.Codecs) == 0 || sub.cfg.Codecs[0].RTX == 0 || sub.closed {
 			continue
 		}
-		for ; bytes > 0; bytes -= padSize + padHeader {
-			n := min(max(bytes-padHeader, 1), padSize)
+		for ; bytes > 0; bytes -= most + padHeader {
+			n := min(max(bytes-padHeader, 1), most)
 			padding := d.r.padding[padSize-n:]
 			w := &sub.hdr
 			w.TwoByte = sub.twoByte

@@ -209,10 +209,11 @@ func (v *viewer) carry(a arriving, size int) {
 		return
 	}
 	begin := max(v.free, now)
-	if begin-now > v.limit {
+	end := begin + int64(size)*8*second/v.rate
+	if end-now > v.limit { // of a full queue, what is small still gets in
 		return
 	}
-	v.free = begin + int64(size)*8*second/v.rate
+	v.free = end
 	a.sent, a.at = now, v.free+v.delay
 	v.flying = append(v.flying, a)
 }

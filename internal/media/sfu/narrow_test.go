@@ -28,7 +28,7 @@ func TestAWayThatCarriesTheSoundAlone(t *testing.T) {
 	w.run(500 * ms)
 	v.late = 0 // the queue has emptied
 	w.run(10 * second)
-	if v.late > 140*ms || v.silence > 60*ms {
+	if v.late > 160*ms || v.silence > 60*ms {
 		t.Errorf("then sound was up to %d ms late, or missing for %d ms", v.late/ms, v.silence/ms)
 	}
 	if v.pauses != 1 || !v.paused[c.pub.GroupID()] {
