@@ -4,7 +4,10 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
+
+	"belfry/internal/bench/process"
 )
 
 // Start starts the server of a name, new for each run.
@@ -127,6 +130,8 @@ func once(ctx context.Context, name string, start Start, l Load, o Options) Row 
 	ctx, cancel := context.WithTimeout(ctx, o.Limit)
 	defer cancel()
 	failed := Row{Server: name, Load: l}
+	before, _ := process.ReadUsage(selfPID)
+	begun := time.Now()
 	s, err := start(ctx, name)
 	if err != nil {
 		failed.Failed = err.Error()
@@ -136,16 +141,26 @@ func once(ctx context.Context, name string, start Start, l Load, o Options) Row 
 	r, err := Run(ctx, name, s, l)
 	if err != nil {
 		failed.Failed = err.Error()
+		if after, e := process.ReadUsage(selfPID); e == nil {
+			failed.OwnCPU = (after.CPU - before.CPU).Seconds() / time.Since(begun).Seconds()
+		}
 		return failed
 	}
 	return r
 }
 
+// growLimit is how long a run of a growing load may take, with the joining and without
+// the times that were asked for.
+const growLimit = 45 * time.Second
+
 // grow finds how much of a load each server bears: it doubles until it does not,
 // and then halves the distance a few times. What was found is run again until it
 // was borne in most of the runs, or less is tried.
 func (c *Comparison) grow(ctx context.Context, w Workload, start Start, o Options, notes map[string]string) (found []Row) {
+	// Who is served well is so soon: what takes long is past the end.
+	o.Limit = min(o.Limit, growLimit+o.Warm+o.Time)
 	for _, name := range w.Servers {
+		with := map[int]string{} // what a load that was borne took
 		try := func(n int) (Row, bool) {
 			r := once(ctx, name, start, sized(w.Load, n), o)
 			c.Rows = append(c.Rows, r)
@@ -155,7 +170,8 @@ func (c *Comparison) grow(ctx context.Context, w Workload, start Start, o Option
 				o.Say("%s on %s: not %d: %s", w.Metric, name, n, why)
 				return r, false
 			}
-			o.Say("%s on %s: %d, with %.0f %% of a core", w.Metric, name, n, 100*r.CPU)
+			o.Say("%s on %s: %d, with %.0f %% of a core (the load generator %.0f %%)", w.Metric, name, n, 100*r.CPU, 100*r.OwnCPU)
+			with[n] = fmt.Sprintf("%.0f %% of the server's core and %.0f %% of the load generator's", 100*r.CPU, 100*r.OwnCPU)
 			return r, true
 		}
 		n := search(ctx, o.Most, func(n int) bool { _, ok := try(n); return ok })
@@ -169,6 +185,7 @@ func (c *Comparison) grow(ctx context.Context, w Workload, start Start, o Option
 			if len(good) >= o.Runs/2 {
 				l := sized(w.Load, n)
 				found = append(found, Row{Server: name, Load: l, People: l.Meetings * l.people()})
+				notes[name] = strings.TrimPrefix(fmt.Sprintf("%s; %d took %s", notes[name], n, with[n]), "; ")
 				break
 			}
 		}

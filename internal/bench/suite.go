@@ -161,7 +161,7 @@ func Bears(r Row) (well bool, why string) {
 	default:
 		return true, ""
 	}
-	if r.OwnCPU > 0.95 || r.LagP99 > 60 {
+	if r.OwnCPU > 0.9 || r.LagP99 > 60 {
 		why += " (the load generator was late itself)"
 	}
 	return false, why

@@ -13,7 +13,7 @@ const (
 	warmup = 10
 	// The delay aimed at, between a packet's arrival and its turn, is what the
 	// network's jitter asks for, within these bounds. It is up to one tick more.
-	minDelay, maxDelay = int64(8e6), int64(200e6)
+	minDelay, maxDelay = int64(6e6), int64(200e6)
 	// A frame that waited longer than this, or that much longer than it should, is
 	// merged into the next at once.
 	tooLong, muchTooLong = int64(120e6), int64(60e6)
