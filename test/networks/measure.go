@@ -90,12 +90,16 @@ func (l *lab) run(ctx context.Context, r row, name string) (res result, err erro
 		cables[0].Set(n.talker)
 		cables[1].Set(n.listener)
 	}
-	room, err := l.servers[name].open(ctx, !r.Two)
+	room, err := l.servers[name].open(ctx, r)
 	if room.end != nil {
 		defer room.end()
 	}
 	if err != nil {
 		return res, err
+	}
+	width, height := l.width, l.height
+	if r.Full {
+		width, height = 1920, 1080
 	}
 	page := fmt.Sprint(name, " ", r.Name)
 	call := func(who int, what string, arg, value any) error {
@@ -121,7 +125,7 @@ func (l *lab) run(ctx context.Context, r row, name string) (res result, err erro
 	if err := call(0, "join", room.join[0], nil); err != nil {
 		return res, err
 	}
-	if err := call(0, "film", map[string]int{"width": l.width, "height": l.height, "rate": l.rate}, nil); err != nil {
+	if err := call(0, "film", map[string]int{"width": width, "height": height, "rate": l.rate}, nil); err != nil {
 		return res, err
 	}
 	filmed := now()
@@ -131,11 +135,11 @@ func (l *lab) run(ctx context.Context, r row, name string) (res result, err erro
 	// large waits for the full size, for so long at least and at most.
 	large := func(who int, what string, least, most time.Duration) (reached bool, err error) {
 		begun := time.Now()
-		for height := 0; ; {
-			if err := call(who, what, nil, &height); err != nil {
+		for size := 0; ; {
+			if err := call(who, what, nil, &size); err != nil {
 				return false, err
 			}
-			if reached = reached || height >= l.height; reached && res.Sent < 0 {
+			if reached = reached || size >= height; reached && res.Sent < 0 {
 				res.Sent = now() - filmed
 			}
 			if took := time.Since(begun); took >= most || reached && took >= least {

@@ -17,6 +17,7 @@ type row struct {
 	Time  time.Duration // measured
 	Two   bool          // nobody else is there: the client leaves simulcast off
 	Goals bool          // mute and layer switch are measured after it
+	Full  bool          // the meeting has full HD, and the talker films it
 }
 
 type net struct{ talker, listener link.Both }
@@ -47,6 +48,7 @@ const usual = 14 * time.Second
 var rows = []row{
 	{Name: "clean, two", Time: usual, Two: true},
 	{Name: "clean", Time: usual, Goals: true},
+	{Name: "clean, 1080p", Time: usual, Two: true, Full: true},
 	{Name: "loss 2 %", Start: both(link.Conditions{Loss: 0.02}), Time: usual},
 	{Name: "loss 5 %", Start: both(link.Conditions{Loss: 0.05}), Time: usual},
 	{Name: "loss 10 %", Start: both(link.Conditions{Loss: 0.10}), Time: usual},

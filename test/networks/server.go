@@ -23,6 +23,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	meetings "github.com/aws/aws-sdk-go-v2/service/chimesdkmeetings"
+	"github.com/aws/aws-sdk-go-v2/service/chimesdkmeetings/types"
 
 	"belfry/internal/bench"
 	"belfry/internal/bench/janus"
@@ -43,8 +44,9 @@ func addresses(i int, host byte) link.Addresses {
 // server is a media server in the lab.
 type server interface {
 	// open makes a room for the talker and the listener, and returns what the page of each
-	// needs to join. more says that others are to be in it where that makes a difference.
-	open(ctx context.Context, more bool) (room, error)
+	// needs to join. Others are in it, where that makes a difference, if the row is not
+	// one of two.
+	open(ctx context.Context, r row) (room, error)
 	version() string
 	close()
 }
@@ -131,9 +133,14 @@ func (s *belfry) metrics(ctx context.Context, words ...string) (lines []string) 
 	return lines
 }
 
-func (s *belfry) open(ctx context.Context, more bool) (room, error) {
+func (s *belfry) open(ctx context.Context, wish row) (room, error) {
+	var features *types.MeetingFeaturesConfiguration
+	if wish.Full {
+		features = &types.MeetingFeaturesConfiguration{Video: &types.VideoFeatures{MaxResolution: types.VideoResolutionFhd},
+			Attendee: &types.AttendeeFeatures{MaxCount: aws.Int32(25)}}
+	}
 	made, err := s.client.CreateMeeting(ctx, &meetings.CreateMeetingInput{
-		ClientRequestToken: aws.String(rand.Text()), ExternalMeetingId: aws.String("networks"), MediaRegion: aws.String("us-east-1")})
+		ClientRequestToken: aws.String(rand.Text()), ExternalMeetingId: aws.String("networks"), MediaRegion: aws.String("us-east-1"), MeetingFeatures: features})
 	if err != nil {
 		return room{}, err
 	}
@@ -142,6 +149,9 @@ func (s *belfry) open(ctx context.Context, more bool) (room, error) {
 		"TurnControlUrl": m.MediaPlacement.TurnControlUrl, "EventIngestionUrl": m.MediaPlacement.EventIngestionUrl,
 		"AudioFallbackUrl": m.MediaPlacement.AudioFallbackUrl}
 	meeting := map[string]any{"MeetingId": m.MeetingId, "ExternalMeetingId": m.ExternalMeetingId, "MediaRegion": m.MediaRegion, "MediaPlacement": place}
+	if wish.Full {
+		meeting["MeetingFeatures"] = map[string]any{"Video": map[string]any{"MaxResolution": "FHD"}, "Attendee": map[string]any{"MaxCount": 25}}
+	}
 	r := room{end: func() {
 		_, _ = s.client.DeleteMeeting(context.Background(), &meetings.DeleteMeetingInput{MeetingId: m.MeetingId})
 	}}
@@ -151,11 +161,11 @@ func (s *belfry) open(ctx context.Context, more bool) (room, error) {
 			return r, err
 		}
 		if i < 2 {
-			r.join[i] = map[string]any{"server": "belfry", "simulcast": more, "meeting": meeting, "attendee": map[string]any{
+			r.join[i] = map[string]any{"server": "belfry", "simulcast": !wish.Two, "meeting": meeting, "attendee": map[string]any{
 				"AttendeeId": a.Attendee.AttendeeId, "ExternalUserId": a.Attendee.ExternalUserId, "JoinToken": a.Attendee.JoinToken}}
 			continue
 		}
-		if more {
+		if !wish.Two {
 			leave, err := bench.Guest(ctx, *m.MediaPlacement.SignalingUrl, *a.Attendee.JoinToken, serverIP)
 			if err != nil {
 				return r, fmt.Errorf("a guest: %w", err)
@@ -193,7 +203,7 @@ func (s janusServer) version() string { return "Janus" }
 
 func (s janusServer) close() { s.Close() }
 
-func (s janusServer) open(ctx context.Context, more bool) (room, error) {
+func (s janusServer) open(ctx context.Context, wish row) (room, error) {
 	audio, err := s.AudioBridge(ctx)
 	if err != nil {
 		return room{}, err
@@ -202,6 +212,6 @@ func (s janusServer) open(ctx context.Context, more bool) (room, error) {
 	if err != nil {
 		return room{}, err
 	}
-	join := map[string]any{"server": "janus", "simulcast": more, "url": s.URL(), "audioRoom": audio, "videoRoom": video}
+	join := map[string]any{"server": "janus", "simulcast": !wish.Two, "url": s.URL(), "audioRoom": audio, "videoRoom": video}
 	return room{join: [2]map[string]any{join, join}}, nil
 }
