@@ -18,6 +18,7 @@ import (
 	"belfry/internal/bench/check"
 	"belfry/internal/bench/client"
 	"belfry/internal/bench/process"
+	"belfry/internal/media/rtp"
 )
 
 // Load is what the server is put under. Meetings are alike.
@@ -343,7 +344,7 @@ func (c *crowd) person(m, n int, speech *check.Speech, s sounds) (client.Config,
 		if err != nil {
 			return cfg, err
 		}
-		cfg.Hear = e.hear
+		cfg.Hear = func(p *rtp.Packet) { e.hear(p.Payload(), p.Arrival) }
 		c.mu.Lock()
 		c.ears = append(c.ears, e)
 		c.mu.Unlock()

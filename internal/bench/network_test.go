@@ -43,6 +43,10 @@ func TestMeetingOnABadNetwork(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	voice, err := bench.Code()
+	if err != nil {
+		t.Fatal(err)
+	}
 	window := check.NewWindow()
 	lossy := link.Same(link.Conditions{Loss: 0.05})
 	pace := client.NewPace()
@@ -61,7 +65,7 @@ func TestMeetingOnABadNetwork(t *testing.T) {
 			}}
 		wants := bench.Wants{Audio: true, Receive: 1}
 		if i == 0 {
-			config.VideoRate, config.Window = 500_000, window
+			config.VideoRate, config.Window, config.Voice, config.Mends = 500_000, window, voice, true
 			wants = bench.Wants{Audio: true, SendKbps: 800}
 		}
 		member, err := room.Join(ctx, i, config)
@@ -86,6 +90,7 @@ func TestMeetingOnABadNetwork(t *testing.T) {
 		return talker.Result().Stats.Resent >= 10 && listener.Result().Video.Repaired >= 10
 	})
 	talker.CameraWindow(false)
+	kit.Eventually(t, "sound that the talker was asked for again", func() bool { return talker.Result().Stats.Mended > 0 })
 	looked := time.Now()
 	kit.Eventually(t, "nearly all packets of the picture", func() bool {
 		v := listener.Result().Video

@@ -43,7 +43,7 @@ type options struct {
 func main() {
 	var o options
 	flag.StringVar(&o.rows, "rows", "", "only rows whose name has one of these words, with commas between them")
-	flag.StringVar(&o.servers, "servers", "belfry,janus", "belfry, janus or both")
+	flag.StringVar(&o.servers, "servers", "belfry,janus,synthetic", "some of belfry and janus, with browsers, and synthetic, which is Belfry with synthetic clients")
 	flag.StringVar(&o.out, "out", "", "a page to write the tables into, between its marks")
 	flag.StringVar(&o.json, "json", "", "a file to write the figures to")
 	flag.StringVar(&o.raw, "raw", "", "a directory for all that was noted in each row")
@@ -130,6 +130,7 @@ func measure(ctx context.Context, o options) error {
 	}
 	defer l.close()
 	var results []result
+	var people []synthetic
 	begun := time.Now()
 	for _, r := range rows {
 		if !wanted(o.rows, r.Name) {
@@ -139,6 +140,14 @@ func measure(ctx context.Context, o options) error {
 			r.Time = o.time
 		}
 		for name := range strings.SplitSeq(o.servers, ",") {
+			if name == "synthetic" {
+				if r.onlyUDP() && !r.Full && !r.Two {
+					s := l.runSynthetic(ctx, r)
+					people = append(people, s)
+					fmt.Println(s)
+				}
+				continue
+			}
 			res, err := l.run(ctx, r, name)
 			if ctx.Err() != nil {
 				return ctx.Err()
@@ -151,7 +160,7 @@ func measure(ctx context.Context, o options) error {
 		}
 	}
 	fmt.Printf("%d rows in %s\n\n", len(results), time.Since(begun).Round(time.Second))
-	text := table(results)
+	text := table(results) + syntheticTable(people)
 	fmt.Print(text)
 	if o.json != "" {
 		data, err := json.MarshalIndent(results, "", " ")
@@ -250,11 +259,20 @@ func newLab(ctx context.Context, o options) (l *lab, err error) {
 		return l, err
 	}
 	for i, s := range []**seat{&l.talker, &l.listener} {
+		if o.servers == "synthetic" {
+			break
+		}
 		if *s, err = l.sit(ctx, i); err != nil {
 			return l, err
 		}
 	}
 	for name := range strings.SplitSeq(o.servers, ",") {
+		if name == "synthetic" {
+			name = "belfry"
+		}
+		if l.servers[name] != nil {
+			continue
+		}
 		if l.servers[name], err = startServer(ctx, name, l); err != nil {
 			return l, fmt.Errorf("start %s: %w", name, err)
 		}

@@ -71,6 +71,7 @@ type belfry struct {
 	cmd    *exec.Cmd
 	dir    string
 	client *meetings.Client
+	secret string
 	done   chan error
 }
 
@@ -81,7 +82,7 @@ func startBelfry(ctx context.Context, l *lab) (server, error) {
 	}
 	const url = "http://" + serverIP + ":7100"
 	secret := rand.Text()
-	s := &belfry{dir: dir, done: make(chan error, 1)}
+	s := &belfry{dir: dir, secret: secret, done: make(chan error, 1)}
 	s.cmd = exec.Command(filepath.Join(l.root, l.belfry), "serve")
 	s.cmd.Env = append(os.Environ(), "BELFRY_LISTEN="+serverIP+":7100", "BELFRY_DATA_DIR="+dir, "BELFRY_ACCESS_KEY_ID=AKIDNETWORKS",
 		"BELFRY_SECRET_ACCESS_KEY="+secret, "BELFRY_REQUEST_RATE=0", "BELFRY_LOG_LEVEL="+l.level, "BELFRY_SHEDDING=off")

@@ -31,7 +31,10 @@ type Config struct {
 	Adapts    bool                              // its camera keeps to what the server asks for (REMB); else to VideoRate
 	Quiet     bool                              // while silent it sends nothing; else the packets of a muted browser
 	Speech    *check.Speech                     // told when a Client with pauses speaks; read by those who hear; may be nil
-	Hear      func(packet []byte, at int64)     // given the Opus packets that arrive, in their order; may be nil
+	Hear      func(p *rtp.Packet)               // given the packets of sound as they arrive; may be nil
+	Spoke     func(n int, at int64)             // told of the n-th packet of the voice when it goes out; may be nil
+	RED       bool                              // takes redundant sound and prefers it; Hear is given it as it came
+	Mends     bool                              // sends sound again that the server asks for, as browsers do
 	Window    *check.Window                     // of its own video
 	Windows   func(sender uint32) *check.Window // of the others' video, by what their stamps say
 	Sender    uint32                            // what its own stamps say
@@ -75,6 +78,7 @@ type Stats struct {
 	KeyFrames, Resent          uint64
 	Refused                    uint64 // packets that did not decrypt
 	Dropped                    uint64 // by Config.Loss
+	Mended                     uint64 // packets of sound sent again
 }
 
 // New opens the socket of a Client.
@@ -94,6 +98,9 @@ func New(cfg Config) (*Client, error) {
 	if cfg.VideoRate > 0 {
 		c.batch = c.socket.NewBatch()
 		c.video.cache = rtp.NewCache(512, 1<<19, 1e9)
+	}
+	if cfg.Mends {
+		c.audio.cache = rtp.NewCache(64, 1<<14, 1e9)
 	}
 	c.readers.Go(c.read)
 	return c, nil
@@ -270,7 +277,7 @@ func (c *Client) stream(p *rtp.Packet) *stream {
 			return s
 		}
 	}
-	s := &stream{ssrc: p.SSRC, video: p.PayloadType != c.numbers.opus}
+	s := &stream{ssrc: p.SSRC, video: p.PayloadType != c.numbers.opus && !(c.cfg.RED && p.PayloadType == PayloadRED)}
 	s.receiver.ClockRate = 90000
 	if !s.video {
 		s.receiver.ClockRate = 48000
@@ -290,7 +297,7 @@ func (c *Client) packet(p *rtp.Packet) {
 		s.receiver.Push(p.Seq, p.Timestamp, p.Arrival)
 		c.hears.Push(p.Seq, p.Timestamp, len(p.Payload()), p.Arrival)
 		if c.cfg.Hear != nil {
-			c.cfg.Hear(p.Payload(), p.Arrival)
+			c.cfg.Hear(p)
 		}
 		return
 	}

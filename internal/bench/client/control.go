@@ -30,6 +30,9 @@ func (c *Client) control(pkt []byte, now int64) {
 		case r.IsNACK() && r.Media == c.video.ssrc:
 			c.seqs = r.NACK(c.seqs[:0], 256)
 			c.resend(c.seqs)
+		case r.IsNACK() && r.Media == c.audio.ssrc && c.audio.cache != nil:
+			c.seqs = r.NACK(c.seqs[:0], 256)
+			c.sayAgain(c.seqs)
 		case r.Type == rtp.TypeSR:
 			if s, ok := r.SenderInfo(); ok {
 				for _, in := range c.in {

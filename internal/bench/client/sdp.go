@@ -18,6 +18,9 @@ type numbers struct {
 // ours are those of our offers.
 var ours = numbers{opus: 111, vp8: 96, rtx: 97, level: 1, abs: 2, twcc: 3, mid: 4}
 
+// PayloadRED is the payload type of redundant sound (RFC 2198), of who has Config.RED.
+const PayloadRED = 63
+
 // Of the extensions of an SDP.
 const (
 	levelURI = "urn:ietf:params:rtp-hdrext:ssrc-audio-level"
@@ -81,6 +84,10 @@ func (c *Client) describe(sections []Section, setup string) string {
 	line("a=msid-semantic: WMS")
 	for _, s := range sections {
 		types := fmt.Sprint(n.opus)
+		red := c.cfg.RED && s.Kind == "audio"
+		if red {
+			types = fmt.Sprint(PayloadRED, " ", n.opus) // which comes first is preferred
+		}
 		if s.Kind == "video" {
 			types = fmt.Sprint(n.vp8)
 			if n.rtx > 0 {
@@ -115,6 +122,10 @@ func (c *Client) describe(sections []Section, setup string) string {
 			line("a=rtpmap:%d opus/48000/2", n.opus)
 			line("a=rtcp-fb:%d transport-cc", n.opus)
 			line("a=fmtp:%d minptime=10;useinbandfec=1", n.opus)
+			if red {
+				line("a=rtpmap:%d red/48000/2", PayloadRED)
+				line("a=fmtp:%d %d/%d", PayloadRED, n.opus, n.opus)
+			}
 		} else {
 			line("a=rtpmap:%d VP8/90000", n.vp8)
 			for _, f := range []string{"goog-remb", "transport-cc", "ccm fir", "nack", "nack pli"} {

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"slices"
 	"time"
 
 	"belfry/internal/bench/check"
@@ -17,6 +18,7 @@ type audioOut struct {
 	turn    int64 // when it began to speak or to pause
 	talking bool
 	packets uint32
+	cache   *rtp.Cache // nil: nothing is sent again
 }
 
 type videoOut struct {
@@ -65,6 +67,9 @@ func (c *Client) speak(now int64) {
 	payload, level := silence, uint8(127)
 	if loud {
 		payload, level = c.cfg.Voice[a.word%len(c.cfg.Voice)], 25
+		if c.cfg.Spoke != nil {
+			c.cfg.Spoke(a.word, now)
+		}
 		a.word++
 	} else if c.cfg.Quiet {
 		return
@@ -73,10 +78,32 @@ func (c *Client) speak(now int64) {
 	w.Begin(c.buf, c.numbers.opus, false, a.seq, a.time, a.ssrc)
 	w.AudioLevel(c.numbers.level, level, loud)
 	w.AbsSendTime(c.numbers.abs, now)
-	n, err := c.out.SealRTP(c.plain, w.Bytes(), payload)
-	if err == nil {
+	c.say(w.Bytes(), payload)
+	a.packets++
+	if a.cache != nil {
+		var p rtp.Packet
+		if p.Parse(slices.Concat(w.Bytes(), payload)) == nil {
+			p.Arrival = now
+			a.cache.Put(&p)
+		}
+	}
+}
+
+// say sends one packet of sound.
+func (c *Client) say(header, payload []byte) {
+	if n, err := c.out.SealRTP(c.plain, header, payload); err == nil {
 		_ = c.socket.WriteTo(c.plain[:n], c.remote.addr)
-		a.packets++
+	}
+}
+
+// sayAgain answers a NACK by the same packets: sound has no retransmission format.
+func (c *Client) sayAgain(seqs []uint16) {
+	var p rtp.Packet
+	for _, seq := range seqs {
+		if c.audio.cache.Get(seq, &p) {
+			c.say(p.Raw[:p.HeaderLen], p.Payload())
+			c.stats.Mended++
+		}
 	}
 }
 
