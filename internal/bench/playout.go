@@ -12,12 +12,13 @@ import (
 	"belfry/internal/media/rtp"
 )
 
-// PlayoutDelay is by how much a Playout plays behind the packet that came fastest.
+// PlayoutDelay is by how much a Playout plays behind the packet that came fastest, at
+// least.
 const PlayoutDelay = 120 * time.Millisecond
 
 // Playout keeps the packets of sound that one listener is sent, and makes of them what
-// came out of its loudspeaker: each packet PlayoutDelay behind the fastest one, what is
-// not there by then from the redundancy in the next one or by concealment. The zero
+// came out of its loudspeaker: each packet when its turn comes, by a delay that follows
+// what packets take, what is not there by then from the redundancy in the next one or by concealment. The zero
 // value is ready. Hear may be called while others are being heard.
 type Playout struct {
 	mu      sync.Mutex
@@ -91,10 +92,9 @@ func (p *Playout) Play() (Played, error) {
 		return Played{}, nil
 	}
 	const perSample = float64(time.Second) / opus.SampleRate
-	low, high, fastest := int64(0), int64(0), int64(1<<62)
+	low, high := int64(0), int64(0)
 	for _, s := range p.packets {
 		low, high = min(low, s.at), max(high, s.at)
-		fastest = min(fastest, s.arrived-int64(float64(s.at)*perSample))
 	}
 	slots := (high-low)/opus.FrameSamples + 1
 	if slots > int64(longestPlayed/(20*time.Millisecond)) {
@@ -112,11 +112,14 @@ func (p *Playout) Play() (Played, error) {
 		return Played{}, fmt.Errorf("prepare a loudspeaker: %w", err)
 	}
 	defer decoder.Close()
-	out := Played{PCM: make([]int16, 0, slots*opus.FrameSamples)}
-	times := make([]float64, 0, 2*slots)
+	var out Played
+	var times []float64
 	pcm := make([]int16, opus.MaxFrameSamples)
+	var b buffer
+	begun := int64(0)
 	for i := range slots {
-		due := fastest + int64(float64(low+i*opus.FrameSamples)*perSample) + int64(PlayoutDelay)
+		said := int64(float64(low+i*opus.FrameSamples) * perSample)
+		due := said + b.turn(row, i, func(j int64) int64 { return int64(float64(low+j*opus.FrameSamples) * perSample) })
 		there := func(s *spoken) bool { return s != nil && s.arrived <= due }
 		clear(pcm)
 		switch {
@@ -130,11 +133,65 @@ func (p *Playout) Play() (Played, error) {
 		if err != nil {
 			clear(pcm) // what cannot be decoded is silence
 		}
+		if begun == 0 {
+			begun = due
+		}
+		end := begun + int64(float64(len(out.PCM))*perSample)
+		if end-due > int64(10*time.Millisecond) {
+			continue // the delay went down: something is skipped
+		}
+		if wait := int(float64(due-end) / perSample); wait > 0 {
+			out.PCM = append(out.PCM, make([]int16, wait)...)
+		}
 		times = append(times, float64(len(out.PCM)), float64(due)/1e6)
 		out.PCM = append(out.PCM, pcm[:opus.FrameSamples]...)
 	}
 	out.Clock = judge.NewClock(times)
 	return out, nil
+}
+
+// buffer is how far behind a Playout plays: by what the packets of the last two seconds
+// took. It goes up at once, and down when that has been too much for two seconds.
+type buffer struct {
+	offset int64 // from a packet's timestamp to its turn, ns
+	calm   int   // slots for which it has been too much
+}
+
+const (
+	remembered = 100 // slots
+	mostDelay  = int64(time.Second)
+	slack      = int64(60 * time.Millisecond)
+)
+
+// turn returns the offset for slot i, which follows from those before it alone; at the
+// beginning, from what comes first.
+func (b *buffer) turn(row []*spoken, i int64, timestamp func(slot int64) int64) int64 {
+	from, until := max(0, i-remembered), i
+	if b.offset == 0 {
+		until = min(i+10, int64(len(row)))
+	}
+	low, high := int64(1<<62), int64(-1<<62)
+	for j := from; j < until; j++ {
+		if s := row[j]; s != nil && (b.offset == 0 || s.arrived <= timestamp(i)+b.offset) {
+			took := s.arrived - timestamp(j)
+			low, high = min(low, took), max(high, took)
+		}
+	}
+	if low == 1<<62 {
+		return b.offset
+	}
+	want := min(max(low+int64(PlayoutDelay), high+int64(20*time.Millisecond)), low+mostDelay)
+	switch {
+	case want > b.offset:
+		b.offset, b.calm = want, 0
+	case b.offset-want < slack:
+		b.calm = 0
+	default:
+		if b.calm++; b.calm >= remembered {
+			b.offset, b.calm = want, 0
+		}
+	}
+	return b.offset
 }
 
 // Code is the sound of package judge in Opus packets of 20 ms, to be spoken in a loop.
