@@ -528,7 +528,7 @@ func TestALayerThatStopsHasAStandIn(t *testing.T) {
 	v := w.watch(5_000_000, c.best())
 	w.run(5 * second)
 	c.layers[1].on = false
-	w.wait("the lower layer", 2*second, func() bool { return v.flows(0, c) == 0 })
+	w.wait("the lower layer", 500*millisecond, func() bool { return v.flows(0, c) == 0 })
 	w.run(5 * second)
 	c.layers[1].on = true
 	w.wait("the higher one again", 5*second, func() bool { return v.flows(0, c) == 1 })

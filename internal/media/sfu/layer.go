@@ -17,8 +17,10 @@ const (
 	keyFrameRetry    = 150 * millisecond // until a request counts as lost, on a short way that has just lost something
 	shortWay         = 100 * millisecond
 	lossyFor         = 2 * second
-	liveAfter        = 1 * second // a layer that paused is trusted again after flowing so long
-	quietAfter       = 1 * second // a layer without packets for so long gets a stand-in
+	liveAfter        = 1 * second        // a layer that paused is trusted again after flowing so long
+	quietAfter       = 1 * second        // a layer without packets for so long gets a stand-in
+	stoppedAfter     = 300 * millisecond // likewise, when meanwhile the lowest layer brought stoppedPictures
+	stoppedPictures  = 5
 	stalledAfter     = 2500 * millisecond
 	measureEvery     = 10 * second // between key frames asked of a layer that is held back
 	raiseAfter       = 2 * second  // so long a higher temporal layer may take to come by itself
@@ -67,6 +69,7 @@ type layer struct {
 	listed        bool
 	lastPacket    int64 // 0: none yet
 	liveSince     int64
+	behind        int // pictures that the lowest layer brought since
 
 	// The newest packet, and the publisher's last sender report on this epoch.
 	lastTimestamp uint32
@@ -131,7 +134,13 @@ func (l *layer) forgetParts() {
 
 // live reports whether packets come, and have for long enough to be trusted.
 func (l *layer) live(now int64) bool {
-	return l.enabled() && !l.tooLarge && l.lastPacket != 0 && now-l.lastPacket < quietAfter && now-l.liveSince >= liveAfter
+	return l.enabled() && !l.tooLarge && l.lastPacket != 0 && now-l.lastPacket < quietAfter && !l.stopped(now) && now-l.liveSince >= liveAfter
+}
+
+// stopped reports that nothing comes while the lowest layer goes on: its sender has
+// left this one out, as browsers do that believe their up-link to be full.
+func (l *layer) stopped(now int64) bool {
+	return l.behind >= stoppedPictures && now-l.lastPacket >= stoppedAfter
 }
 
 // capturedAt is when a frame was taken, in Unix ns on our clock, when the

@@ -370,15 +370,20 @@ func (p *Publication) admit(pkt *rtp.Packet, now int64) {
 					l.requestKeyFrame(now)
 				}
 			}
+			if l.index == 0 && pkt.Timestamp != l.lastTimestamp {
+				for _, upper := range p.layers[1:] {
+					upper.behind++
+				}
+			}
 			l.lastTimestamp = pkt.Timestamp
 		}
 	}
 	l.asks.add(1)
 	l.rate.add(size, now)
-	if l.lastPacket == 0 || now-l.lastPacket >= quietAfter {
+	if l.lastPacket == 0 || now-l.lastPacket >= quietAfter || l.stopped(now) {
 		l.liveSince = now
 	}
-	l.lastPacket = max(now, 1)
+	l.lastPacket, l.behind = max(now, 1), 0
 
 	r.items = append(r.items, item{p: pkt, layer: l, ext: ext, epoch: l.epoch, codec: codec})
 	it := &r.items[len(r.items)-1]

@@ -282,6 +282,47 @@ func TestQuietLayerGetsAStandIn(t *testing.T) {
 	unbroken(t, w.take(1000))
 }
 
+// TestAPauseIsNoStop: a layer that misses a few pictures, or comes behind the lower one
+// in a stream of few pictures a second, has no stand-in. One that stops has, soon, and
+// when it is the middle one of three too.
+func TestAPauseIsNoStop(t *testing.T) {
+	const low, middle, high = 101, 102, 103
+	r := newRoom(t, Layer{RID: "low", MaxBitrateKbps: 300}, Layer{RID: "mid", MaxBitrateKbps: 600}, Layer{RID: "hi", MaxBitrateKbps: 1200})
+	all := []*encoder{{ssrc: 20, rid: "low"}, {ssrc: 21, rid: "mid"}, {ssrc: 22, rid: "hi"}}
+	sub, _ := r.subscribe(1000, high)
+	pictures := func(n, layers int, every int64) {
+		for range n {
+			r.wait(every - 40*ms)
+			for _, e := range all[:layers] {
+				r.push(r.pub, e.frame(true, 1, r.now)...)
+				r.wait(20 * ms) // they come one after the other
+			}
+			r.wait(int64(3-layers) * 20 * ms)
+		}
+	}
+	flows := func(when string, want uint32) {
+		t.Helper()
+		if got := sub.Flowing(); got != want {
+			t.Errorf("%s: %d flows, not %d", when, got, want)
+		}
+	}
+	pictures(40, 3, 100*ms)
+	flows("at first", high)
+	pictures(3, 1, 100*ms)
+	flows("after three pictures without it", high)
+	pictures(20, 3, 900*ms)
+	flows("with a picture now and then", high)
+	pictures(40, 3, 100*ms)
+	pictures(7, 1, 100*ms)
+	flows("after seven pictures of the lowest alone", low)
+	pictures(5, 3, 100*ms)
+	flows("when it is just back", low)
+	pictures(20, 3, 100*ms)
+	flows("back for two seconds", high)
+	pictures(9, 2, 100*ms)
+	flows("without it, and with the middle one", middle)
+}
+
 func TestSSRCGroupsInsteadOfRIDs(t *testing.T) {
 	r := newRoom(t, Layer{MaxBitrateKbps: 300, SSRC: 51, RTX: 61}, Layer{MaxBitrateKbps: 900, SSRC: 52, RTX: 62})
 	sub, w := r.subscribe(1000, 102)
