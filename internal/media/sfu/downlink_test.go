@@ -31,6 +31,7 @@ type cam struct {
 	layers   []*camLayer
 	limit    int64 // by REMB
 	keyTimes int64 // how much larger a key frame is than others; 0: 6
+	up       *upway
 	told     []uint64
 }
 
@@ -47,7 +48,7 @@ func (c *cam) SendRTCP(pkt []byte) {
 	for p := (rtp.RTCP{Data: pkt}); p.Next(); {
 		if p.IsPLI() {
 			for _, l := range c.layers {
-				l.key = l.key || l.e.ssrc == p.Media
+				l.key = l.key || l.e.ssrc == p.Media || c.up != nil
 			}
 		}
 		if bps, ok := p.REMB(); ok {
@@ -130,10 +131,12 @@ func (c *cam) layerID(i int) uint32 { return c.pub.StreamIDs()[i] }
 
 func (c *cam) frame() {
 	limit := c.limit
+	var below int64
 	for _, l := range c.layers {
-		if !l.on {
+		if !l.on || c.up != nil && l.bps+below > limit && below > 0 {
 			continue
 		}
+		below += l.bps
 		size := min(l.bps, limit) / 30 / 8
 		if l.key {
 			size *= cmp.Or(c.keyTimes, 6)
@@ -148,6 +151,10 @@ func (c *cam) frame() {
 				c.w.t.Fatal(err)
 			}
 			p.Arrival = c.w.now
+		}
+		if c.up != nil {
+			c.up.send(packets, c.w.now)
+			continue
 		}
 		c.pub.Push(packets, c.w.now)
 	}
@@ -267,6 +274,9 @@ func (w *world) run(d int64) {
 		for i, c := range w.cams {
 			if step%33 == int64(i*7%33) {
 				c.frame()
+			}
+			if c.up != nil {
+				c.up.deliver(c, w.now)
 			}
 		}
 		if step%20 == 0 {

@@ -184,7 +184,7 @@ func (l *layer) requestKeyFrame(now int64) {
 
 func (l *layer) askKeyFrame(now int64) {
 	k := &l.keys
-	if !k.wanted || l.ssrc == 0 || l.pub.cfg.Up == nil || l.pub.closed {
+	if !k.wanted || l.ssrc == 0 || l.pub.cfg.Up == nil || l.pub.closed || l.pub.up.withholds(l.index == 0, now) {
 		return
 	}
 	// Unanswered requests slow down to one in about 2.4 s.

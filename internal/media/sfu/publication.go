@@ -64,6 +64,7 @@ type Publication struct {
 
 	nextReport   int64
 	nextFeedback int64
+	up           inflow
 	limit        int64 // bit/s that it was told to keep to (REMB), 0 for none
 	limitAt      int64 // when it was told
 }
@@ -313,6 +314,7 @@ func (p *Publication) admit(pkt *rtp.Packet, now int64) {
 			t.Record(seq, cmp.Or(pkt.Received, pkt.Arrival))
 		}
 	}
+	p.notes(pkt, cmp.Or(pkt.Received, pkt.Arrival))
 	l, rtx, unbound := p.find(pkt)
 	if l == nil {
 		r.stats.Unknown++
@@ -571,6 +573,7 @@ func (p *Publication) tick(now int64) {
 	if now >= p.nextFeedback {
 		p.nextFeedback = now + feedbackInterval
 		p.sendFeedback()
+		p.up.look(int64(p.announced())*1000, now)
 	}
 	if now >= p.nextReport || p.limits(now) {
 		p.nextReport = now + reportInterval
@@ -585,6 +588,9 @@ func (p *Publication) limits(now int64) bool {
 		return false
 	}
 	limit := p.asked()
+	if up := p.up.limit; up != 0 && (limit == 0 || up < limit) {
+		limit = up
+	}
 	was := p.limit
 	switch {
 	case limit == was:
@@ -619,6 +625,14 @@ func (p *Publication) sendFeedback() {
 	}
 }
 
+// announced is the sum of what the layers may send, in kbit/s.
+func (p *Publication) announced() (kbps uint64) {
+	for _, l := range p.layers {
+		kbps += uint64(l.cfg.MaxBitrateKbps)
+	}
+	return kbps
+}
+
 // sendReport sends one compound packet: how each layer is received and, where
 // nothing better was negotiated, how much may be sent.
 func (p *Publication) sendReport(now int64) {
@@ -626,9 +640,8 @@ func (p *Publication) sendReport(now int64) {
 	var reports [8]rtp.ReportBlock
 	var ssrcs [8]uint32
 	n := 0
-	var kbps uint64
+	kbps := p.announced()
 	for _, l := range p.layers {
-		kbps += uint64(l.cfg.MaxBitrateKbps)
 		if l.ssrc != 0 && l.lastPacket != 0 && n < len(reports) {
 			reports[n] = l.recv.Report(l.ssrc, now)
 			ssrcs[n] = l.ssrc

@@ -475,7 +475,7 @@ func (s *Subscription) fallBack(now int64) {
 		return
 	}
 	best := s.want
-	quiet := !best.enabled() || best.tooLarge || now-best.lastPacket >= quietAfter || best.stopped(now)
+	quiet := !best.enabled() || best.tooLarge || now-best.lastPacket >= quietAfter || best.stopped(now) || best.pub.up.stays(now)
 	if quiet || s.target != best && !best.live(now) {
 		layers := best.pub.layers
 		for i := best.index - 1; i >= 0 && best == s.want; i-- {

@@ -1,0 +1,119 @@
+package sfu
+
+import (
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"belfry/internal/media/rtp"
+)
+
+// upway is the way from a camera to the server. A camera that has one makes key frames of
+// all that it sends when it is asked for one, and leaves off its better layer when it may
+// not send as much, as browsers do.
+type upway struct {
+	rate, limit, jitter int64
+	rng                 *rand.Rand
+	free                int64
+	flying              []rising
+	late                int64 // the longest on the way
+}
+
+type rising struct {
+	p        *rtp.Packet
+	sent, at int64
+}
+
+func (u *upway) send(packets []*rtp.Packet, now int64) {
+	for _, p := range packets {
+		end := max(u.free, now) + int64(len(p.Raw)+40)*8*second/u.rate
+		if end-now > u.limit {
+			continue
+		}
+		u.free = end
+		at := end + 20*ms
+		if u.jitter > 0 {
+			at += u.rng.Int64N(u.jitter)
+		}
+		u.flying = append(u.flying, rising{p, now, at})
+	}
+	slices.SortStableFunc(u.flying, func(a, b rising) int { return int(a.at - b.at) })
+}
+
+func (u *upway) deliver(c *cam, now int64) {
+	for len(u.flying) > 0 && u.flying[0].at <= now {
+		f := u.flying[0]
+		u.flying = u.flying[1:]
+		u.late = max(u.late, f.at-f.sent)
+		f.p.Arrival = f.at
+		c.pub.up.note(rtp.AbsSendTime(f.sent), len(f.p.Raw), f.at)
+		c.pub.Push([]*rtp.Packet{f.p}, now)
+	}
+}
+
+func talks(t *testing.T) (*world, *cam, *viewer) {
+	w := newWorld(t)
+	c := w.camera("a", 130_000, 740_000)
+	c.keyTimes = 24
+	c.up = &upway{rate: 5_000_000, limit: 300 * ms, rng: rand.New(rand.NewPCG(5, 6))}
+	v := w.watch(20_000_000, c.best())
+	w.wait("the best layer", 5*second, func() bool { return v.flows(0, c) == 1 })
+	w.run(5 * second)
+	return w, c, v
+}
+
+// A sender whose way has become narrow is told at once to send less, is asked for no key
+// frame before it does, and gets its way back.
+func TestASendersWayNarrows(t *testing.T) {
+	w, c, v := talks(t)
+	v.clear()
+	c.up.rate = 300_000
+	took := w.wait("the lower layer", 2*second, func() bool { return v.flows(0, c) == 0 })
+	t.Logf("lower after %d ms, told %v", took/ms, c.told)
+	w.run(2 * second)
+	if v.longest[1000] > 1800*ms {
+		t.Errorf("the picture stood for %d ms", v.longest[1000]/ms)
+	}
+	// It sends as much as it may whenever it may, so the limit comes again.
+	c.up.rate = 5_000_000
+	w.wait("the better layer", 8*second, func() bool { return v.flows(0, c) == 1 })
+	w.wait("no limit", 5*second, func() bool { return c.limit > 870_000 })
+	told := len(c.told)
+	c.up.late = 0
+	w.run(20 * second)
+	for _, bps := range c.told[told:] {
+		if bps < 870_000 {
+			t.Errorf("told %v although all is well", c.told[told:])
+			break
+		}
+	}
+}
+
+// A way that is uneven, or long, is not full.
+func TestAnUnevenWayOfASender(t *testing.T) {
+	w, c, v := talks(t)
+	c.up.jitter = 120 * ms
+	w.run(20 * second)
+	c.up.jitter = 0
+	w.run(5 * second)
+	if len(c.told) != 0 {
+		t.Errorf("told %v", c.told)
+	}
+	if v.flows(0, c) != 1 {
+		t.Errorf("layer %d flows", v.flows(0, c))
+	}
+}
+
+// The stamps of senders begin anew every 64 s.
+func TestStampsThatBeginAnew(t *testing.T) {
+	var u inflow
+	for now := 50 * second; now < 200*second; now += 20 * ms {
+		u.note(rtp.AbsSendTime(now), 1000, now+30*ms)
+		if u.look(1<<40, now); u.least > ms || u.jam != 0 {
+			t.Fatalf("after %d s packets seem to take %d ms longer", now/second, u.least/ms)
+		}
+	}
+	if got := u.rate(200 * second); got < 380_000 || got > 420_000 {
+		t.Errorf("400 kbit/s came, and %d are counted", got)
+	}
+}
