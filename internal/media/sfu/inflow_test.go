@@ -68,9 +68,21 @@ func TestASendersWayNarrows(t *testing.T) {
 	w, c, v := talks(t)
 	v.clear()
 	c.up.rate = 300_000
-	took := w.wait("the lower layer", 2*second, func() bool { return v.flows(0, c) == 0 })
-	t.Logf("lower after %d ms, told %v", took/ms, c.told)
-	w.run(2 * second)
+	begun := w.now
+	w.wait("a limit", second, func() bool { return len(c.told) > 0 })
+	for range 10 {
+		v.shares[0].sub.HandleKeyFrameRequest(w.now)
+		if w.run(10 * ms); c.layers[1].key {
+			t.Fatal("a large key frame is asked for")
+		}
+	}
+	w.wait("the lower layer", 2*second, func() bool { return v.flows(0, c) == 0 })
+	t.Logf("lower after %d ms, told %v", (w.now-begun)/ms, c.told)
+	w.wait("a short queue", second, func() bool { return c.up.free-w.now < 50*ms })
+	w.run(second)
+	if c.up.free-w.now > 50*ms {
+		t.Errorf("a queue of %d ms stands", (c.up.free-w.now)/ms)
+	}
 	if v.longest[1000] > 1800*ms {
 		t.Errorf("the picture stood for %d ms", v.longest[1000]/ms)
 	}
