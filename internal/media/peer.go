@@ -189,6 +189,9 @@ func (p *Peer) receive(packets []*rtp.Packet) {
 			p.audible = true
 			b.later = append(b.later, p.events.AudioArrived)
 		}
+		if p.publication != nil {
+			p.publication.Beside(b.audio, p.hearing.AbsSendTimeID)
+		}
 		p.source.Push(b.audio, b.server.clock.time(now))
 		p.askAudio(now)
 	}

@@ -1,10 +1,14 @@
 package sfu
 
-import "belfry/internal/media/rtp"
+import (
+	"cmp"
+
+	"belfry/internal/media/rtp"
+)
 
 // inflow is the way from a publisher to us, as far as it can be seen from here: by the
-// clock with which the publisher stamps what it sends (abs-send-time), how long packets
-// wait on the way, and how fast they come. A browser finds out for itself what its way
+// clock with which the publisher stamps its sound (abs-send-time), how long packets wait
+// on the way, and how fast they come. A browser finds out for itself what its way
 // carries, but by then its queue is full for seconds, of key frames most of all. So where
 // a queue stands, the publisher is told at once to send less than what comes (REMB), and
 // no key frames are asked for that make it worse. Once the queue is gone it is left to
@@ -45,7 +49,7 @@ const (
 	upLeast     = 80_000             // bit/s, the least that is asked for
 )
 
-// note takes a packet with its stamp and when it came.
+// note takes a packet with its stamp, and when it came.
 func (u *inflow) note(stamp uint32, size int, arrival int64) {
 	if !u.known {
 		u.known, u.stamp, u.turned = true, stamp, arrival
@@ -64,6 +68,11 @@ func (u *inflow) note(stamp uint32, size int, arrival int64) {
 	if !u.seen || delay < u.least {
 		u.least, u.seen = delay, true
 	}
+	u.count(size, arrival)
+}
+
+// count takes one that has no stamp.
+func (u *inflow) count(size int, arrival int64) {
 	s := &u.came[arrival/upSlotTime%upSlots]
 	if n := arrival / upSlotTime; s.number != n {
 		*s = upSlot{number: n}
@@ -135,11 +144,16 @@ func (u *inflow) withholds(lowest bool, now int64) bool {
 	return u.jammed() && (!lowest || now-u.jam < upKeys)
 }
 
-// notes takes a packet of the publisher.
-func (p *Publication) notes(pkt *rtp.Packet, arrival int64) {
-	if x := p.cfg.Extensions.AbsSendTime; x != 0 {
-		if stamp, ok := pkt.AbsSendTime(x); ok {
-			p.up.note(stamp, len(pkt.Raw), arrival)
+// Beside takes packets of the publisher's sound, which go the same way, and the id of
+// abs-send-time in them, 0 for none. Browsers do not stamp video that has transport-wide
+// numbers.
+func (p *Publication) Beside(sound []*rtp.Packet, id uint8) {
+	if id == 0 {
+		return
+	}
+	for _, pkt := range sound {
+		if stamp, ok := pkt.AbsSendTime(id); ok {
+			p.up.note(stamp, len(pkt.Raw), cmp.Or(pkt.Received, pkt.Arrival))
 		}
 	}
 }

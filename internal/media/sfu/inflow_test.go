@@ -46,7 +46,7 @@ func (u *upway) deliver(c *cam, now int64) {
 		u.flying = u.flying[1:]
 		u.late = max(u.late, f.at-f.sent)
 		f.p.Arrival = f.at
-		c.pub.up.note(rtp.AbsSendTime(f.sent), len(f.p.Raw), f.at)
+		c.pub.up.note(rtp.AbsSendTime(f.sent), 0, f.at)
 		c.pub.Push([]*rtp.Packet{f.p}, now)
 	}
 }

@@ -314,7 +314,7 @@ func (p *Publication) admit(pkt *rtp.Packet, now int64) {
 			t.Record(seq, cmp.Or(pkt.Received, pkt.Arrival))
 		}
 	}
-	p.notes(pkt, cmp.Or(pkt.Received, pkt.Arrival))
+	p.up.count(len(pkt.Raw), cmp.Or(pkt.Received, pkt.Arrival))
 	l, rtx, unbound := p.find(pkt)
 	if l == nil {
 		r.stats.Unknown++
