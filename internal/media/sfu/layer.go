@@ -13,8 +13,9 @@ const (
 	millisecond = int64(1e6)
 	second      = int64(1e9)
 
-	keyFrameInterval = 300 * millisecond // between two requests for the same layer
-	keyFrameRetry    = 150 * millisecond // until a request counts as lost, on a short way that has just lost something
+	keyFrameInterval = 300 * millisecond  // between two requests for the same layer
+	keyFrameRetry    = 150 * millisecond  // until a request counts as lost, on a short way that has just lost something
+	keyFrameNarrow   = 1500 * millisecond // likewise, on a way that is being kept from being full
 	shortWay         = 100 * millisecond
 	lossyFor         = 2 * second
 	liveAfter        = 1 * second        // a layer that paused is trusted again after flowing so long
@@ -191,6 +192,9 @@ func (l *layer) askKeyFrame(now int64) {
 	interval := keyFrameInterval << min(max(k.tries-4, 0), 3)
 	if k.tries > 0 && k.tries < 3 && l.lostAt != 0 && now-l.lostAt < lossyFor && l.nacks.RTT < shortWay {
 		interval = keyFrameRetry
+	}
+	if l.pub.up.limit != 0 {
+		interval = max(interval, keyFrameNarrow) // it is on its way, and a second one would be behind it
 	}
 	if k.asked && now-k.last < interval {
 		return
