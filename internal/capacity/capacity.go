@@ -59,6 +59,8 @@ type Sample struct {
 	Late time.Duration
 	// People is how many were inside at its end.
 	People int
+	// Turned says that somebody was told to try again for want of room.
+	Turned bool
 }
 
 // Limits say what is full.
@@ -80,6 +82,9 @@ const (
 	downMost  = 160
 	// room is the share of a limit below which there is some.
 	room = 0.7
+	// crowded is the fullness from which on the server counts as full when somebody
+	// stands before the door: their sound goes before others' large pictures.
+	crowded = 0.9
 	// own is the share of the processors from which on its own work can be why
 	// it is late. Below that, doing less would not help: others hold the machine up.
 	own = 0.3
@@ -116,7 +121,7 @@ func (j *Judge) Take(s Sample) Level {
 		j.lowered++
 	}
 	switch full := j.Limits.Fullness(s); {
-	case full >= 1:
+	case full >= 1, s.Turned && j.level == Free && full >= crowded:
 		j.calm = 0
 		if j.over++; j.over >= upAfter && j.level < Sound {
 			j.over = 0
@@ -146,6 +151,9 @@ func (j *Judge) up() {
 	j.lowered = 0
 	j.level++
 }
+
+// momentary reports whether what is wrong may be over in a moment: nothing is left out yet.
+func (j *Judge) momentary() bool { return j.level == Free && j.over < upAfter-1 }
 
 func (j *Judge) patience() int {
 	if j.patient == 0 {

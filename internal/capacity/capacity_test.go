@@ -183,25 +183,53 @@ func TestPlaces(t *testing.T) {
 	for name, tt := range map[string]struct {
 		sample Sample
 		at     Level
+		over   int
 		want   int
 	}{
-		"nobody there":                    {Sample{}, Free, 2000},
-		"some, who cost little":           {Sample{CPU: 0.09, People: 100}, Free, 900},
-		"so few that they say nothing":    {Sample{CPU: 0.09, People: 10}, Free, 1800},
-		"more than half full":             {Sample{CPU: 0.54, People: 120}, Free, 20},
-		"nearly full":                     {Sample{CPU: 0.899, People: 200}, Free, 1},
-		"full":                            {Sample{CPU: 0.9, People: 200}, Free, 0},
-		"late":                            {Sample{CPU: 0.5, Late: 20 * time.Millisecond, People: 200}, Lower, 0},
-		"cameras are small":               {Sample{CPU: 0.81, People: 225}, Lower, 3},
-		"they do not":                     {Sample{CPU: 0.81, People: 225}, NoCamera, 0},
-		"and there is room for some":      {Sample{CPU: 0.54, People: 200}, NoCamera, 4},
-		"not for who comes new":           {Sample{CPU: 0.1, People: 200}, Full, 0},
-		"an idle machine of other people": {Sample{CPU: 0, People: 1000}, Free, 20000},
+		"nobody there":                     {Sample{}, Free, 0, 2000},
+		"some, who cost little":            {Sample{CPU: 0.09, People: 100}, Free, 0, 900},
+		"so few that they say nothing":     {Sample{CPU: 0.09, People: 10}, Free, 0, 1800},
+		"more than half full":              {Sample{CPU: 0.54, People: 120}, Free, 0, 20},
+		"nearly full":                      {Sample{CPU: 0.899, People: 200}, Free, 0, 1},
+		"full for a moment":                {Sample{CPU: 0.9, People: 200}, Free, 1, 4},
+		"late for a moment":                {Sample{CPU: 0.5, Late: 20 * time.Millisecond, People: 200}, Free, 1, 5},
+		"full, and those inside cost much": {Sample{CPU: 0.9, People: 20}, Free, 1, 0},
+		"full":                             {Sample{CPU: 0.9, People: 200}, Free, 2, 0},
+		"late":                             {Sample{CPU: 0.5, Late: 20 * time.Millisecond, People: 200}, Lower, 0, 0},
+		"cameras are small":                {Sample{CPU: 0.81, People: 225}, Lower, 0, 3},
+		"they do not":                      {Sample{CPU: 0.81, People: 225}, NoCamera, 0, 0},
+		"and there is room for some":       {Sample{CPU: 0.54, People: 200}, NoCamera, 0, 4},
+		"not for who comes new":            {Sample{CPU: 0.1, People: 200}, Full, 0, 0},
+		"an idle machine of other people":  {Sample{CPU: 0, People: 1000}, Free, 0, 20000},
 	} {
-		l := Limits{CPU: 0.9, Late: 20 * time.Millisecond, Processors: 2}
-		if got := l.places(tt.sample, tt.at, 0); got < tt.want*9/10 || got > tt.want+tt.want/10+1 || (got == 0) != (tt.want == 0) {
+		j := Judge{Limits: Limits{CPU: 0.9, Late: 20 * time.Millisecond, Processors: 2}, level: tt.at, over: tt.over}
+		if got := j.places(tt.sample, 0); got < tt.want*9/10 || got > tt.want+tt.want/10+1 || (got == 0) != (tt.want == 0) {
 			t.Errorf("%s: %d, want about %d", name, got, tt.want)
 		}
+	}
+}
+
+// Cameras are made smaller for who stands before the door, before it is full for others.
+func TestWhoWaitsHasCamerasMadeSmaller(t *testing.T) {
+	near, waiting := Sample{CPU: 0.83}, Sample{CPU: 0.83, Turned: true}
+	j := Judge{Limits: limits}
+	if got := take(&j, near, 10); got[9] != Free {
+		t.Errorf("nobody waits: %v", got)
+	}
+	if got := take(&j, Sample{CPU: 0.7, Turned: true}, 10); got[9] != Free {
+		t.Errorf("there is room: %v", got)
+	}
+	if got := take(&j, waiting, 10); got[2] != Lower || got[9] != Lower {
+		t.Errorf("some wait: %v", got)
+	}
+	k := NewKeeper(Config{Limits: limits, Meter: func() Sample { return Sample{} }})
+	for range 3 {
+		k.take(Sample{CPU: 0.83, People: 300})
+		for k.Admit() {
+		}
+	}
+	if k.take(Sample{CPU: 0.83, People: 300}); k.State().Level != Lower {
+		t.Errorf("it is %v", k.State().Level)
 	}
 }
 

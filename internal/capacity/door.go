@@ -9,6 +9,11 @@ const (
 	cautious = 0.5
 	// few people cost what the server costs anyway.
 	few = 20
+	// momentary and momentaryShare are how many may come in when it is full, and which
+	// share of the processors they may cost, while that may be a moment's trouble. Who is
+	// turned away takes five seconds to come again.
+	momentary      = 5
+	momentaryShare = 0.02
 	// firstCost is what one of them is taken to cost, as a share of a processor.
 	firstCost = 0.001
 )
@@ -17,16 +22,18 @@ const (
 // have cameras made smaller, but not paused; and cameras that are paused come back first.
 var aims = [...]float64{Free: 1, Lower: 0.95, NoCamera: room - 0.05, Full: 0, Sound: 0}
 
-// places is how many may come in after a sample, at a level. came is how many did just
-// before it, of whom it does not show much yet.
-func (l Limits) places(s Sample, at Level, came int) int {
-	aim := aims[at]
-	cost := firstCost / max(l.Processors, 1)
+// places is how many may come in after a sample that was judged. came is how many did
+// just before it, of whom it does not show much yet.
+func (j *Judge) places(s Sample, came int) int {
+	aim, cost := aims[j.level], firstCost/max(j.Limits.Processors, 1)
 	if settled := s.People - came; settled >= few {
-		cost = max(s.CPU/l.CPU/float64(settled), cost/10)
+		cost = max(s.CPU/j.Limits.CPU/float64(settled), cost/10)
 	}
-	full := l.Fullness(s) + float64(came)*cost
-	if full >= aim {
+	full := j.Limits.Fullness(s) + float64(came)*cost
+	switch {
+	case full >= aim && j.momentary():
+		return min(momentary, int(momentaryShare/cost))
+	case full >= aim:
 		return 0
 	}
 	n := (aim - full) / cost

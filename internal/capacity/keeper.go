@@ -40,8 +40,9 @@ type Keeper struct {
 	mu     sync.Mutex
 	judge  Judge
 	state  State
-	places int // of those who come new, until the next sample
-	came   int // since the last one
+	places int  // of those who come new, until the next sample
+	came   int  // since the last one
+	turned bool // somebody was told to try again since the last one
 }
 
 // NewKeeper returns a Keeper at Free; Run measures.
@@ -50,7 +51,7 @@ func NewKeeper(cfg Config) *Keeper {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	return &Keeper{cfg: cfg, judge: Judge{Limits: cfg.Limits}, state: State{Since: time.Now(), Measured: cfg.Meter != nil},
-		places: cfg.Limits.places(Sample{}, Free, 0)}
+		places: (&Judge{Limits: cfg.Limits}).places(Sample{}, 0)}
 }
 
 // Run takes samples until ctx ends.
@@ -73,9 +74,10 @@ func (k *Keeper) Run(ctx context.Context) {
 func (k *Keeper) take(s Sample) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	s.Turned, k.turned = k.turned, false
 	k.state.Sample, k.state.Fullness = s, k.cfg.Limits.Fullness(s)
 	level := k.judge.Take(s)
-	k.places, k.came = k.cfg.Limits.places(s, level, k.came), 0
+	k.places, k.came = k.judge.places(s, k.came), 0
 	if !k.state.Held {
 		k.become(level)
 	}
@@ -133,6 +135,7 @@ func (k *Keeper) Admit() bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.state.Level >= Full || k.state.Measured && !k.state.Held && k.places == 0 {
+		k.turned = true
 		return false
 	}
 	k.places, k.came = max(k.places-1, 0), k.came+1
