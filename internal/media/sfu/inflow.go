@@ -17,6 +17,7 @@ type inflow struct {
 	known  bool
 	stamp  uint32 // the newest
 	sent   int64  // that, without its turns, in ns
+	noted  int64  // when that came
 	base   [2]int64
 	turned int64 // when the base of this interval began
 	least  int64 // how much longer than at best packets took, at least, since the last look
@@ -35,6 +36,7 @@ type upSlot struct{ number, bytes int64 }
 
 const (
 	upBaseEvery = 15 * second
+	upAnew      = 10 * second // without sound: the publisher's clock may have turned, or slept
 	upSlots     = 8
 	upSlotTime  = 50 * millisecond
 	upLong      = 100 * millisecond // such a queue is looked after
@@ -51,11 +53,12 @@ const (
 
 // note takes a packet with its stamp, and when it came.
 func (u *inflow) note(stamp uint32, size int, arrival int64) {
-	if !u.known {
+	if !u.known || arrival-u.noted > upAnew {
 		u.known, u.stamp, u.turned = true, stamp, arrival
 		u.sent = 0
 		u.base = [2]int64{arrival, arrival}
 	}
+	u.noted = arrival
 	// 24 bits of 2⁻¹⁸ s: the difference tells which turn it is of.
 	u.sent += int64(int32((stamp-u.stamp)<<8)>>8) * second >> 18
 	u.stamp = stamp

@@ -129,3 +129,27 @@ func TestStampsThatBeginAnew(t *testing.T) {
 		t.Errorf("400 kbit/s came, and %d are counted", got)
 	}
 }
+
+// Sound that pauses, and a clock that sleeps meanwhile or turns, say nothing of the way.
+func TestStampsAfterAPause(t *testing.T) {
+	for _, pause := range []int64{9 * second, 20 * second, 40 * second, 70 * second} {
+		for _, slept := range []int64{0, pause / 2} {
+			var u inflow
+			now := 50 * second
+			talk := func(slept int64) {
+				for end := now + second; now < end; now += 20 * ms {
+					u.note(rtp.AbsSendTime(now-slept), 1000, now+30*ms)
+					if u.look(1<<40, now); u.jam != 0 {
+						t.Fatalf("after a pause of %d s, of which the clock slept %d, packets seem to take %d ms longer", pause/second, slept/second, u.least/ms)
+					}
+				}
+			}
+			talk(0)
+			now += pause
+			if pause < upAnew {
+				slept = 0
+			}
+			talk(slept)
+		}
+	}
+}
