@@ -196,7 +196,8 @@ func TestPlaces(t *testing.T) {
 		"full, and those inside cost much": {Sample{CPU: 0.9, People: 20}, Free, 1, 0},
 		"full":                             {Sample{CPU: 0.9, People: 200}, Free, 2, 0},
 		"late":                             {Sample{CPU: 0.5, Late: 20 * time.Millisecond, People: 200}, Lower, 0, 0},
-		"cameras are small":                {Sample{CPU: 0.81, People: 225}, Lower, 0, 3},
+		"cameras are small":                {Sample{CPU: 0.72, People: 200}, Lower, 0, 6},
+		"and must not be paused":           {Sample{CPU: 0.8, People: 200}, Lower, 0, 0},
 		"they do not":                      {Sample{CPU: 0.81, People: 225}, NoCamera, 0, 0},
 		"and there is room for some":       {Sample{CPU: 0.54, People: 200}, NoCamera, 0, 4},
 		"not for who comes new":            {Sample{CPU: 0.1, People: 200}, Full, 0, 0},
@@ -230,6 +231,31 @@ func TestWhoWaitsHasCamerasMadeSmaller(t *testing.T) {
 	}
 	if k.take(Sample{CPU: 0.83, People: 300}); k.State().Level != Lower {
 		t.Errorf("it is %v", k.State().Level)
+	}
+}
+
+// Who comes may have cameras made smaller, and not paused, though some seconds are fuller
+// than others.
+func TestWhoComesPausesNoCamera(t *testing.T) {
+	k := NewKeeper(Config{Limits: limits, Meter: func() Sample { return Sample{} }})
+	inside, waiting, lowered := 100, 0, 0
+	for i := range 600 {
+		each, other := 0.0045, 0.0
+		if k.State().Level == Lower {
+			each, lowered = 0.0037, lowered+1
+		}
+		if i%10 >= 6 {
+			other = 0.07
+		}
+		if k.take(Sample{CPU: each*float64(inside) + other, People: inside}); k.State().Level > Lower {
+			t.Fatalf("second %d: it is %v with %d people", i, k.State().Level, inside)
+		}
+		for waiting += 5; waiting > 0 && k.Admit(); waiting-- {
+			inside++
+		}
+	}
+	if lowered == 0 || inside < 190 {
+		t.Errorf("%d came in, cameras were small for %d s", inside, lowered)
 	}
 }
 

@@ -19,8 +19,9 @@ const (
 )
 
 // aims are the fullness that new people may bring the server to at each level. They may
-// have cameras made smaller, but not paused; and cameras that are paused come back first.
-var aims = [...]float64{Free: 1, Lower: 0.95, NoCamera: room - 0.05, Full: 0, Sound: 0}
+// have cameras made smaller, but not paused: one second is fuller than another, and three
+// full ones pause them. Cameras that are paused come back first.
+var aims = [...]float64{Free: 1, Lower: 0.9, NoCamera: room - 0.05, Full: 0, Sound: 0}
 
 // places is how many may come in after a sample that was judged. came is how many did
 // just before it, of whom it does not show much yet.
@@ -40,5 +41,8 @@ func (j *Judge) places(s Sample, came int) int {
 	if full >= cautious {
 		n /= 4
 	}
-	return max(int(n), 1)
+	if j.level == Free {
+		n = max(n, 1) // then cameras are made smaller
+	}
+	return int(n)
 }

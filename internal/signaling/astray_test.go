@@ -35,9 +35,9 @@ func TestAstrayMedia(t *testing.T) {
 		report(30*time.Second, a, b)
 		rosterOf(b)
 		w.peer("a").Flow(false)
-		report(4*time.Second, a, b)
+		report(7*time.Second, a, b)
 		if n := w.counter("cut_total", "media_astray"); n != 0 {
-			t.Fatal("cut after 4 s")
+			t.Fatal("cut after 7 s")
 		}
 		report(2*time.Second, a, b)
 		if code := w.closeCode(a); code < 4500 || code > 4599 {
@@ -64,13 +64,38 @@ func TestAstrayMedia(t *testing.T) {
 	})
 }
 
+// Who is as silent when it is back is not told again at once.
+func TestAstrayMediaOnce(t *testing.T) {
+	inWorld(t, func(w *world) {
+		told := func(want float64) {
+			t.Helper()
+			if n := w.counter("cut_total", "media_astray"); n != want {
+				t.Errorf("told %v times, want %v", n, want)
+			}
+		}
+		silent := func(a *signaltest.Client, d time.Duration) {
+			w.peer("a").Flow(false)
+			report(d, a)
+		}
+		a := w.enter("a", 1)
+		silent(a, 10*time.Second)
+		told(1)
+		w.closeCode(a)
+		a = w.enter("a", 1)
+		silent(a, 45*time.Second)
+		told(1)
+		silent(a, 15*time.Second)
+		told(2)
+	})
+}
+
 // A client that takes no notice of a close in mid-call is told in the way it knows.
 func TestAstrayMediaOfAnOlderClient(t *testing.T) {
 	inWorld(t, func(w *world) {
 		a, _ := w.joinAs("a", "3.20.0", 0)
 		report(10*time.Second, a)
 		w.peer("a").Flow(false)
-		report(7*time.Second, a)
+		report(10*time.Second, a)
 		if got := w.audioStatus(a); got != 503 {
 			t.Errorf("AUDIO_STATUS %d", got)
 		}
@@ -83,6 +108,16 @@ func TestAstrayMediaOfAnOlderClient(t *testing.T) {
 // None of these is media gone astray.
 func TestNotAstray(t *testing.T) {
 	stop := func(w *world, _ *signaltest.Client) { w.peer("a").Flow(false) }
+	checks := func(every time.Duration) func(*world, *signaltest.Client) {
+		return func(w *world, c *signaltest.Client) {
+			for range 10 {
+				w.peer("a").Flow(true)
+				w.peer("a").Flow(false)
+				report(every, c)
+			}
+			w.peer("a").Flow(true)
+		}
+	}
 	for _, tt := range []struct {
 		name  string
 		begin func(w *world) *signaltest.Client
@@ -136,6 +171,10 @@ func TestNotAstray(t *testing.T) {
 				time.Sleep(time.Second)
 			}
 		}},
+		// A browser without media, as one whose microphone ended, that checks its path
+		// every 2.5 s, one check being lost each time; and one that does every 6 s.
+		{"checks alone, some lost", nil, checks(5 * time.Second)},
+		{"few checks alone", nil, checks(6 * time.Second)},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			inWorld(t, func(w *world) {

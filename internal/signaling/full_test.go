@@ -16,7 +16,9 @@ import (
 func TestFullServer(t *testing.T) {
 	inWorld(t, func(w *world) {
 		var full atomic.Bool
-		w.srv.cfg.Admit = func() bool { return !full.Load() }
+		var crowded atomic.Bool // there is no room for who comes new, though the server is not full
+		w.srv.cfg.Admit = func() bool { return !full.Load() && !crowded.Load() }
+		w.srv.cfg.Full = full.Load
 		dial := func(name string) error {
 			at := meetingID
 			if name == "x" || name == "y" {
@@ -56,6 +58,10 @@ func TestFullServer(t *testing.T) {
 		a.Cut()
 
 		full.Store(false)
+		crowded.Store(true)
+		refused("b", "b"+meeting.ContentSuffix)
+		w.enter("a"+meeting.ContentSuffix, 4)
+		crowded.Store(false)
 		w.enter("b", 3)
 		w.enter("a"+meeting.ContentSuffix, 4)
 		full.Store(true)

@@ -3,6 +3,7 @@ package signaling
 import (
 	"iter"
 	"log/slog"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -46,6 +47,7 @@ type room struct {
 	loud      []meeting.AudioLevel // the last Levels
 	talking   bool                 // what was told of it was not empty
 	messages  *messageStore
+	strayed   map[string]time.Time // by full attendee id: when it was told last to come back with its media
 	abandoned bool
 
 	rosterPace    *rate.Limiter
@@ -129,6 +131,7 @@ func newRoom(s *Server, m *meeting.Meeting, nextID uint32, messages *messageStor
 		audience: map[string]*participant{},
 		nextID:   nextID,
 		weak:     map[string]uint8{},
+		strayed:  map[string]time.Time{},
 		messages: messages,
 
 		rosterPace: rate.NewLimiter(rate.Every(s.cfg.Timings.RosterDelay), rosterBurst),
@@ -611,6 +614,7 @@ func (r *room) tick() {
 	defer r.mu.Unlock()
 	now := r.srv.now()
 	r.messages.expire(now)
+	maps.DeleteFunc(r.strayed, func(_ string, at time.Time) bool { return now.Sub(at) >= strayPause })
 	if r.camerasFull() != r.index.full { // by the quota too
 		r.index.dirty = true
 	}
@@ -645,7 +649,7 @@ func (r *room) tick() {
 				"attendee", p.id, "after", now.Sub(p.lastMedia()).Round(time.Millisecond))
 			r.srv.metrics.cut.WithLabelValues("media_astray").Inc()
 			p.sess.comeBack("no media comes from this client any more")
-			p.browser = false // once is enough
+			r.strayed[p.id] = now
 		case p.content && r.members[p.base] == nil:
 			// After a restart the content share may be back before its base.
 			if p.orphaned.IsZero() {
@@ -659,6 +663,10 @@ func (r *room) tick() {
 		}
 	}
 }
+
+// strayPause is for how long who was told to come back is not told again: if it is as
+// silent on its new connection, that was not why.
+const strayPause = time.Minute
 
 // astray tells whether the media of a client got lost on its way while the client is
 // there: a firewall or a VPN that lets UDP through no more. The client would notice
@@ -676,7 +684,7 @@ func (r *room) astray(p *participant, now time.Time) bool {
 	if p.alone.IsZero() {
 		p.alone = seen
 	}
-	if now.Sub(media) < limit || seen.Sub(p.alone) < limit/2 {
+	if _, told := r.strayed[p.id]; told || now.Sub(media) < limit || seen.Sub(p.alone) < limit/2 {
 		return false
 	}
 	// To come back costs the server more than to stay, and a full one may be why

@@ -198,7 +198,7 @@ func (s *Server) full(meetingID string) bool {
 }
 
 // inside tells whether an attendee, or its content share, is in the meeting, or was
-// a moment ago.
+// a moment ago. So is the share that who is inside begins, unless the server is full.
 func (s *Server) inside(id meeting.Identity, content bool) bool {
 	_, r := s.matching(id.Meeting.ID, func(*session) bool { return false })
 	if r == nil {
@@ -210,7 +210,8 @@ func (s *Server) inside(id meeting.Identity, content bool) bool {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.members[full] != nil || r.audience[full] != nil
+	there := func(id string) bool { return r.members[id] != nil || r.audience[id] != nil }
+	return there(full) || content && there(id.Attendee.ID) && (s.cfg.Full == nil || !s.cfg.Full())
 }
 
 // meetingGone tells whether a refused join was for a meeting that has ended.

@@ -129,7 +129,8 @@ type Timings struct {
 	// that is longer.
 	Silent time.Duration
 	// Astray is how long a client may send no media at all while its signaling
-	// comes, before it is told to connect anew. Default 5 s.
+	// comes, before it is told to connect anew. Clients that send no media check
+	// their path every 2 to 6 s. Default 8 s.
 	Astray time.Duration
 	// MaxGrace bounds how long media alone keeps an attendee. Default 90 s.
 	MaxGrace time.Duration
@@ -164,7 +165,7 @@ func (t Timings) withDefaults() Timings {
 	set(&t.Idle, 40*time.Second)
 	set(&t.Grace, 12*time.Second)
 	set(&t.Silent, max(t.Grace, 12*time.Second))
-	set(&t.Astray, 5*time.Second)
+	set(&t.Astray, 8*time.Second)
 	set(&t.MaxGrace, 90*time.Second)
 	set(&t.PresenceFallback, 5*time.Second)
 	set(&t.IndexDelay, 120*time.Millisecond)

@@ -369,7 +369,7 @@ func (r *room) hears(id string, from, to int, want ...float64) {
 		for _, w := range want {
 			wanted = wanted || w == hz
 		}
-		if wanted && (a < voiceAmplitude*0.65 || a > voiceAmplitude*1.3) {
+		if wanted && (a < voiceAmplitude*0.7 || a > voiceAmplitude*1.3) {
 			r.t.Errorf("%s hears %v Hz with amplitude %.3f, want %.3f", id, hz, a, voiceAmplitude)
 		}
 		if !wanted && a > voiceAmplitude*0.06 {
