@@ -246,7 +246,7 @@ func (n *negotiation) answerSending(s *sdp.Section, a *sdp.AnswerSection, format
 	}
 	cfg := sfu.PublishConfig{
 		AttendeeID: p.id, Up: p, Layers: n.layers(s), Codecs: codecs(formats), Extensions: extensions(a.Extensions),
-		NACK: has(a.Payloads, "nack"), REMB: has(a.Payloads, "goog-remb"), MaxPicture: p.maxPicture(),
+		NACK: has(a.Payloads, "nack"), REMB: has(a.Payloads, "goog-remb"), Uplink: &p.uplink, MaxPicture: p.maxPicture(),
 	}
 	cfg.OnTooLarge = func(width, height uint32) {
 		p.bridge.later = append(p.bridge.later, func() { p.events.PictureTooLarge(width, height, cfg.MaxPicture) })

@@ -52,6 +52,7 @@ type Peer struct {
 	talks            bool                 // the client sends audio, and so never falls silent
 	publication      *sfu.Publication
 	feedback         *rtp.TWCCRecorder
+	uplink           sfu.Uplink
 	downlink         *sfu.Downlink
 	receivers        []*receiver
 	decodes          []meeting.VideoCodec // nil when its offer said nothing
@@ -189,9 +190,7 @@ func (p *Peer) receive(packets []*rtp.Packet) {
 			p.audible = true
 			b.later = append(b.later, p.events.AudioArrived)
 		}
-		if p.publication != nil {
-			p.publication.Beside(b.audio, p.hearing.AbsSendTimeID)
-		}
+		p.uplink.Beside(b.audio, p.hearing.AbsSendTimeID)
 		p.source.Push(b.audio, b.server.clock.time(now))
 		p.askAudio(now)
 	}

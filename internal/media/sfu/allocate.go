@@ -333,7 +333,7 @@ func (s *Share) least(left, part int64, congested bool, now int64, unmet func())
 		s.pick = -1
 		return 0
 	case now-s.tight < pauseAfter || !s.d.est.Constrained():
-	case s.solo && now-s.tight < obeyWithin && s.d.r.layers[s.wish].pub.limit != 0:
+	case s.solo && now-s.tight < obeyWithin && s.d.r.layers[s.wish].pub.up.told != 0:
 	case left >= bps/2 && s == s.d.order[0] && !s.d.est.Narrow():
 		// Better too much of one than nothing at all; but not if the sound pays for it.
 	default:

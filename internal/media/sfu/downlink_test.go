@@ -276,6 +276,9 @@ func (w *world) run(d int64) {
 				c.frame()
 			}
 			if c.up != nil {
+				if step%20 == 5 {
+					c.up.say(w.t, w.now)
+				}
 				c.up.deliver(c, w.now)
 			}
 		}

@@ -185,7 +185,10 @@ func (l *layer) requestKeyFrame(now int64) {
 
 func (l *layer) askKeyFrame(now int64) {
 	k := &l.keys
-	if !k.wanted || l.ssrc == 0 || l.pub.cfg.Up == nil || l.pub.closed || l.pub.up.withholds(l.index == 0, now) {
+	if !k.wanted || l.ssrc == 0 || l.pub.cfg.Up == nil || l.pub.closed {
+		return
+	}
+	if low := l.pub.lowest(now); l.pub.up.withholds(low == nil || low == l, now) {
 		return
 	}
 	// Unanswered requests slow down to one in about 2.4 s.
@@ -193,7 +196,7 @@ func (l *layer) askKeyFrame(now int64) {
 	if k.tries > 0 && k.tries < 3 && l.lostAt != 0 && now-l.lostAt < lossyFor && l.nacks.RTT < shortWay {
 		interval = keyFrameRetry
 	}
-	if l.pub.up.limit != 0 {
+	if k.tries > 0 && l.pub.up.limit != 0 {
 		interval = max(interval, keyFrameNarrow) // it is on its way, and a second one would be behind it
 	}
 	if k.asked && now-k.last < interval {

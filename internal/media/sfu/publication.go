@@ -26,6 +26,8 @@ type PublishConfig struct {
 	// elsewhere too; the publication records its own packets and sends the
 	// feedback.
 	TransportCC *rtp.TWCCRecorder
+	// Uplink is the way of the client's transport to us; nil for one of its own.
+	Uplink *Uplink
 	// MaxPicture bounds the coded size: a layer whose pictures are larger, or do
 	// not tell their size, is received and not forwarded, and is no source. The
 	// zero value is no bound.
@@ -64,9 +66,7 @@ type Publication struct {
 
 	nextReport   int64
 	nextFeedback int64
-	up           inflow
-	limit        int64 // bit/s that it was told to keep to (REMB), 0 for none
-	limitAt      int64 // when it was told
+	up           *Uplink
 }
 
 const (
@@ -102,7 +102,7 @@ type item struct {
 // Publish begins a publication and gives it its ids. It becomes a source with
 // its first packet.
 func (r *Router) Publish(cfg PublishConfig) *Publication {
-	p := &Publication{r: r, groupID: r.newID()}
+	p := &Publication{r: r, groupID: r.newID(), up: cmp.Or(cfg.Uplink, new(Uplink))}
 	p.configure(cfg)
 	for i, lc := range cfg.Layers {
 		l := newLayer(p, i, r.newID(), lc)
@@ -203,6 +203,16 @@ func (p *Publication) Close() {
 	if listed {
 		r.changed()
 	}
+}
+
+// lowest is the lowest layer that is really sent, nil when none is.
+func (p *Publication) lowest(now int64) *layer {
+	for _, l := range p.layers {
+		if l.enabled() && !l.tooLarge && l.lastPacket != 0 && now-l.lastPacket < quietAfter && !l.stopped(now) {
+			return l
+		}
+	}
+	return nil
 }
 
 // Owns reports whether packets of this SSRC are known to belong here.
@@ -591,19 +601,19 @@ func (p *Publication) limits(now int64) bool {
 	if up := p.up.limit; up != 0 && (limit == 0 || up < limit) {
 		limit = up
 	}
-	was := p.limit
+	was := p.up.told
 	switch {
 	case limit == was:
 		return false
 	case limit != 0 && (was == 0 || limit < was*9/10):
 	case limit == 0 || limit > was*11/10:
-		if now-p.limitAt < 200*millisecond {
+		if now-p.up.toldAt < 200*millisecond {
 			return false
 		}
 	default:
 		return false
 	}
-	p.limit, p.limitAt = limit, now
+	p.up.told, p.up.toldAt = limit, now
 	return true
 }
 
@@ -654,9 +664,9 @@ func (p *Publication) sendReport(now int64) {
 	r.rtcp = rtp.AppendRR(r.rtcp[:0], r.cfg.SSRC, reports[:n]...)
 	switch {
 	case !p.cfg.REMB || kbps == 0:
-	case p.limit > 0:
-		r.rtcp = rtp.AppendREMB(r.rtcp, r.cfg.SSRC, uint64(p.limit), ssrcs[:n]...)
-	case p.cfg.TransportCC == nil || p.limitAt != 0:
+	case p.up.told > 0:
+		r.rtcp = rtp.AppendREMB(r.rtcp, r.cfg.SSRC, uint64(p.up.told), ssrcs[:n]...)
+	case p.cfg.TransportCC == nil || p.up.toldAt != 0:
 		// Headroom for retransmissions and probes over what was announced.
 		r.rtcp = rtp.AppendREMB(r.rtcp, r.cfg.SSRC, kbps*1500, ssrcs[:n]...)
 	}

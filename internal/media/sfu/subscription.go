@@ -475,8 +475,10 @@ func (s *Subscription) fallBack(now int64) {
 		return
 	}
 	best := s.want
-	quiet := !best.enabled() || best.tooLarge || now-best.lastPacket >= quietAfter || best.stopped(now) || best.pub.up.stays(now)
-	if quiet || s.target != best && !best.live(now) {
+	quiet := !best.enabled() || best.tooLarge || now-best.lastPacket >= quietAfter || best.stopped(now)
+	if low := best.pub.lowest(now); low != nil && low.index < best.index && best.pub.up.stays(now) {
+		best = low
+	} else if quiet || s.target != best && !best.live(now) {
 		layers := best.pub.layers
 		for i := best.index - 1; i >= 0 && best == s.want; i-- {
 			if layers[i].live(now) {
