@@ -51,8 +51,10 @@ type Estimator struct {
 	newestSent int64 // when the newest packet told of was sent
 	decreased  int64 // when the estimate was last lowered
 	overused   int64 // when a queue was last found to grow or to stand
+	clogged    int64 // when it was last found to be long
 	moved      int64 // when it was last looked at
 	told       int64 // when the last feedback came
+	every      int64 // between two of these, smoothed
 	jammed     bool  // by that, a long queue overflows
 	held       bool  // it waits for queues to drain
 	drain      drain
@@ -113,11 +115,17 @@ func (e *Estimator) Queued(now int64) bool {
 	return e.overused != 0 && now-e.overused < calmAfter
 }
 
+// Clogged says that a long queue stood, or filled, a moment ago, and that it was no
+// jitter: what is lost is lost because there is too much.
+func (e *Estimator) Clogged(now int64) bool {
+	return e.clogged != 0 && now-e.clogged < calmAfter
+}
+
 // Narrow says that the link was found to be full at so little that each bit of it
 // counts: a queue was seen at some time, and it is not that packets are lost
 // whatever is sent.
 func (e *Estimator) Narrow() bool {
-	return e.overused != 0 && e.rate < narrow && e.loss.inherent < 0.02
+	return e.clogged != 0 && e.rate < narrow && e.loss.inherent < 0.02
 }
 
 // narrow is from where on a link has room for more than what is needed most, in bit/s.
@@ -212,8 +220,11 @@ func (e *Estimator) Feedback(body []byte, now int64) bool {
 		e.groups = groups{}
 	}
 	e.loss.lose(lost)
+	if e.told != 0 {
+		e.every += (min(now-e.told, second) - e.every) / 8
+	}
 	e.told = now
-	e.jammed = lost >= jamFewest && lost > (lost+came)/jamShare && e.queue.delay > jamDelay
+	e.jammed = lost >= jamFewest && lost > (lost+came)/jamShare && e.queue.least() > jamDelay
 	e.update(now)
 	return ok
 }
@@ -228,12 +239,13 @@ const (
 // blind says that nothing is told any more though a queue was there, and much was sent
 // since: it is so full that of what is sent nothing gets in.
 func (e *Estimator) blind(now int64) bool {
-	return e.queue.delay > drainFrom && now-e.told > max(blindAfter, 2*e.rtt) &&
+	return e.queue.least() > drainFrom && now-e.told > max(blindAfter, 2*e.rtt, blindTold*e.every) &&
 		e.history.next-e.newest > blindPackets && !e.drain.active(now)
 }
 
 const (
-	blindAfter   = 200 * millisecond
+	blindAfter   = 400 * millisecond
+	blindTold    = 4 // times as long as it usually takes; feedback gets lost too
 	blindPackets = 8
 )
 
@@ -275,6 +287,7 @@ func (e *Estimator) update(now int64) {
 	if e.jammed || e.fills() {
 		over, under = true, false
 	}
+	long := over && e.long()
 	switch {
 	case over:
 		e.overuse(now, delivered)
@@ -290,17 +303,28 @@ func (e *Estimator) update(now int64) {
 	if !over && !e.held {
 		e.increase(now, delivered)
 	}
-	e.follow(over && e.queue.delay > drainFrom, now)
+	e.follow(long, now)
 	e.moved = now
 	e.rate = min(max(e.rate, e.cfg.Min), e.cfg.Max)
 }
 
 // follow looks whether a queue is to empty first, or has.
 func (e *Estimator) follow(long bool, now int64) {
+	if long {
+		e.clogged = now
+	}
 	if e.drain.follow(long, e.queue.delay, e.newest, e.history.next, now) {
 		e.queue.busy = [busySlots]busy{} // what was seen while next to nothing was sent
 	}
 }
+
+// long says that the queue is: by the least that packets waited, or by how it grew, for
+// one packet alone may just have been held up.
+func (e *Estimator) long() bool {
+	return e.queue.least() > drainFrom || e.fills() && e.queue.rise.grown() > longGrown
+}
+
+const longGrown = 100 * millisecond // is more than jitter does in packets that came in order
 
 // fills says that a queue fills so fast that the link must have become much narrower
 // than what is sent.

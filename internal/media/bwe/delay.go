@@ -322,9 +322,9 @@ func (q *queue) carried() int64 {
 type rise struct {
 	packets     int
 	bytes       int64 // of all but the first
-	from, most  int64 // how long the first waited, and the longest
-	now         int64 // and the last
-	began, last int64 // when the first came, and the last
+	from, most  int64 // ns that the first waited, and the longest
+	now         int64 // ns that the last waited
+	began, last int64 // when the first came, and the last: ns on the receiver's clock
 }
 
 const (
@@ -345,9 +345,12 @@ func (r *rise) add(came, delay int64, size int) {
 	r.most, r.now, r.last = max(r.most, delay), delay, came
 }
 
-// rate is how fast a queue empties that has filled by much; 0 for none.
+// grown is by how much longer the last waited than the first, in ns.
+func (r *rise) grown() int64 { return r.now - r.from }
+
+// rate is how fast a queue empties that has filled by much, in bit/s; 0 for none.
 func (r *rise) rate() int64 {
-	grown, took := r.now-r.from, r.last-r.began
+	grown, took := r.grown(), r.last-r.began
 	if (grown < riseLeast || r.packets < riseCount) && (grown < riseSteep || r.packets < riseFew) ||
 		took <= 0 {
 		return 0

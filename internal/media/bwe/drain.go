@@ -3,10 +3,10 @@ package bwe
 // drain is a queue that is left to empty. All that is sent waits behind it, and what
 // others send to the same client, its sound, does too.
 type drain struct {
-	since int64  // 0 for none
+	since int64  // ns, when it began; 0 for none
 	last  uint64 // the number of the packet sent last when it began
-	ended int64
-	asked int64
+	ended int64  // ns, when the last one was given up; 0 for never
+	asked int64  // ns, when a packet was last asked for
 }
 
 const (

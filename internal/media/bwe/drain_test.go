@@ -1,6 +1,9 @@
 package bwe
 
-import "testing"
+import (
+	"math/rand/v2"
+	"testing"
+)
 
 // A link that becomes much narrower is noticed before its queue is full, which then
 // empties, and the estimate is what the link carries now and not what came while next to
@@ -34,7 +37,7 @@ func TestNothingIsToldOfAFullQueue(t *testing.T) {
 	n := newNetwork(t, 10_000_000)
 	n.layers, n.want = []int64{2_000_000}, 2_000_000
 	n.run(5 * second)
-	n.e.queue.delay = 80 * millisecond
+	n.e.queue.delay, n.e.queue.quick = 80*millisecond, [2]int64{80 * millisecond, 80 * millisecond}
 	n.cut = true
 	begun := n.now
 	for !n.e.Draining(n.now) {
@@ -55,6 +58,36 @@ func TestAHoldUpIsNoQueue(t *testing.T) {
 		n.run(500 * millisecond)
 		if n.e.queue.rise.rate() != 0 && n.e.fills() || n.e.Target() < 800_000 {
 			t.Fatalf("the estimate is %d", n.e.Target())
+		}
+	}
+}
+
+// A wide link that loses much, feedback too, and that delays each packet differently, has
+// no queue: nothing is held back for one.
+func TestJitterAndLossAreNoQueue(t *testing.T) {
+	for _, each := range []int64{50 * millisecond, 100 * millisecond, 250 * millisecond} {
+		for _, loss := range []float64{0.05, 0.1, 0.2} {
+			drained, clogged := 0, 0
+			for seed := range uint64(10) {
+				n := newNetwork(t, 20_000_000)
+				n.rng = rand.New(rand.NewPCG(seed, 5))
+				n.layers, n.want = []int64{150_000, 800_000}, 900_000
+				n.run(10 * second)
+				n.jitter, n.loss, n.silent, n.each = 80*millisecond, loss, loss, each
+				for range 3000 {
+					n.run(20 * millisecond)
+					if n.e.Draining(n.now) {
+						drained++
+					}
+					if n.e.Clogged(n.now) {
+						clogged++
+					}
+				}
+			}
+			if drained != 0 || clogged != 0 {
+				t.Errorf("at %.0f %% loss, told of each %d ms, a queue was seen for %d ms and left to empty for %d ms of 600 s",
+					100*loss, each/millisecond, 20*clogged, 20*drained)
+			}
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package bwe
 
 import (
+	"cmp"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -24,6 +25,8 @@ type network struct {
 	loss   float64
 	cross  int64 // bit/s of others that share the queue
 	cut    bool
+	silent float64 // share of feedbacks that are lost
+	each   int64   // between feedbacks, 0 for 100 ms
 
 	free     int64 // when the queue is empty
 	crossed  int64
@@ -110,13 +113,13 @@ func (n *network) run(d int64) {
 			n.got++
 		}
 		if n.now >= n.tellAt {
-			n.tellAt = n.now + 100*millisecond
+			n.tellAt = n.now + cmp.Or(n.each, 100*millisecond)
 			for n.recorder.Pending() > 0 {
 				b := n.recorder.AppendFeedback(nil, 1, 2)
 				if len(b) == 0 {
 					break
 				}
-				if !n.cut {
+				if !n.cut && (n.silent == 0 || n.rng.Float64() >= n.silent) {
 					n.feedback = append(n.feedback, reply{n.now + n.delay, b})
 				}
 			}

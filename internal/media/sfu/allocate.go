@@ -334,8 +334,9 @@ func (s *Share) least(left, part int64, congested bool, now int64, unmet func())
 		return 0
 	case now-s.tight < pauseAfter || !s.d.est.Constrained():
 	case s.solo && now-s.tight < obeyWithin && s.d.r.layers[s.wish].pub.up.told != 0:
-	case left >= bps/2 && s == s.d.order[0] && !s.d.est.Narrow():
-		// Better too much of one than nothing at all; but not if the sound pays for it.
+	case left >= bps/2 && s == s.d.order[0] && !s.gap && !s.d.est.Narrow():
+		// Better too much of one than nothing at all; but not if the sound pays for it, nor
+		// where a queue has filled with it: then that it is missing is told.
 	default:
 		s.pick = -1
 		return 0

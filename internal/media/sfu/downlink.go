@@ -259,7 +259,7 @@ func (d *Downlink) tick(now int64) {
 		d.allocate(now)
 	}
 	queued := d.est.Queued(now)
-	d.tellNarrow(queued || d.limited && d.est.Narrow())
+	d.tellNarrow(d.est.Clogged(now) || d.limited && d.est.Narrow())
 	if most := rate / 8 / 4; queued { // what a quarter of a second carries
 		d.repairs = min(d.repairs+most*int64(tickEvery)*2/second, most)
 	} else {
@@ -299,7 +299,7 @@ func (d *Downlink) mend(size int, now int64) bool {
 	if !d.est.Queued(now) {
 		return true
 	}
-	if d.est.Draining(now) {
+	if d.est.Draining(now) && !d.cfg.Follow { // else video goes on, and the queue stays
 		return false
 	}
 	if d.repairs < int64(size) {

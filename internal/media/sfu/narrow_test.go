@@ -23,7 +23,10 @@ func narrows(t *testing.T, before, after int64) (*world, *cam, *viewer) {
 func TestAWayThatCarriesTheSoundAlone(t *testing.T) {
 	w, c, v := narrows(t, 5_000_000, 100_000)
 	w.run(second)
-	t.Logf("in the first second sound was up to %d ms late, and missing for %d ms", v.late/ms, v.silence/ms)
+	// The queue is full before anything can be known of it.
+	if v.late > 320*ms || v.silence > 300*ms {
+		t.Errorf("in the first second sound was up to %d ms late, and missing for %d ms", v.late/ms, v.silence/ms)
+	}
 	v.silence = 0
 	w.run(500 * ms)
 	v.late = 0 // the queue has emptied
@@ -46,9 +49,8 @@ func TestSoundWhereTheWayNarrowsALot(t *testing.T) {
 	for _, from := range []int64{1_000_000, 5_000_000} {
 		w, c, v := narrows(t, from, 300_000)
 		w.wait("a lower layer", second, func() bool { return v.flows(0, c) == 0 })
-		t.Logf("from %d sound was up to %d ms late, and missing for %d ms", from, v.late/ms, v.silence/ms)
-		if v.silence > 150*ms {
-			t.Errorf("from %d sound was missing for %d ms", from, v.silence/ms)
+		if v.late > 180*ms || v.silence > 120*ms {
+			t.Errorf("from %d sound was up to %d ms late, and missing for %d ms", from, v.late/ms, v.silence/ms)
 		}
 		w.run(500 * ms)
 		v.clear()
@@ -83,6 +85,56 @@ func TestALayerThatNearlyFillsTheWay(t *testing.T) {
 		}
 		if v.late > 200*ms || v.silence > 100*ms {
 			t.Errorf("at %d sound was up to %d ms late, and missing for %d ms", c.rate, v.late/ms, v.silence/ms)
+		}
+	}
+}
+
+// What is held back for a moment goes on after it, or its viewer is told that it is paused.
+func TestNothingIsHeldBackUnsaid(t *testing.T) {
+	for _, tt := range []struct {
+		low, high, rate int64
+		loss            float64
+	}{
+		{800_000, 1_600_000, 600_000, 0}, // more than is called narrow
+		{300_000, 740_000, 250_000, 0},
+		{300_000, 740_000, 250_000, 0.03},
+	} {
+		w := newWorld(t)
+		c := w.camera("a", tt.low, tt.high)
+		v := w.watch(5_000_000, c.best())
+		v.limit, v.loss = 300*ms, tt.loss
+		w.run(20 * second)
+		v.rate = tt.rate
+		held, longest := int64(0), int64(0)
+		for range 300 {
+			w.run(100 * ms)
+			if held += 100; v.flows(0, c) >= 0 || v.paused[c.pub.GroupID()] {
+				held = 0
+			}
+			longest = max(longest, held)
+		}
+		if longest > 2000 {
+			t.Errorf("%+v: nothing came, and nothing was told, for %d ms", tt, longest)
+		}
+	}
+}
+
+// Where the client chooses, video goes on whatever its queue, and so do repairs of it.
+func TestRepairsGoOnWhereTheClientChooses(t *testing.T) {
+	for _, follow := range []bool{false, true} {
+		w := newWorld(t)
+		c := w.camera("a", 150_000, 600_000)
+		v := w.watch(5_000_000, c.best())
+		v.down.Follow(follow)
+		w.run(5 * second)
+		v.rate = 300_000
+		w.wait("a long queue", 2*second, func() bool { return v.down.est.Draining(w.now) })
+		w.run(40 * ms)
+		if !v.down.est.Draining(w.now) {
+			t.Fatal("it was over at once")
+		}
+		if got := v.down.mend(500, w.now); got != follow {
+			t.Errorf("the client chooses %t, repaired is %t", follow, got)
 		}
 	}
 }
