@@ -132,6 +132,9 @@ func (c *cam) layerID(i int) uint32 { return c.pub.StreamIDs()[i] }
 
 func (c *cam) frame() {
 	limit := c.limit
+	if c.up != nil && c.up.deaf {
+		limit = 1 << 40
+	}
 	var below int64
 	for _, l := range c.layers {
 		if !l.on || c.up != nil && l.bps+below > limit && below > 0 {

@@ -14,6 +14,7 @@ import (
 type upway struct {
 	rate, limit, delay, jitter int64
 	mute                       bool
+	deaf                       bool // it does not do what it is told
 	rng                        *rand.Rand
 	free                       int64
 	flying                     []rising
@@ -233,14 +234,13 @@ func TestTheOnlyLayerInAFullWay(t *testing.T) {
 	}
 }
 
-// Of three layers, the best of which is not sent, a full way leaves the lowest.
+// Of three layers a full way leaves the lowest: key frames of no other are asked for.
 func TestThreeLayersInAFullWay(t *testing.T) {
 	w, c := speaks(t, 100_000, 300_000, 900_000)
-	c.layers[2].on = false
 	v := w.watch(20_000_000, c.best())
-	w.wait("the middle layer", 5*second, func() bool { return v.flows(0, c) == 1 })
+	w.wait("the best layer", 5*second, func() bool { return v.flows(0, c) == 2 })
 	w.run(5 * second)
-	c.up.rate = 150_000
+	c.up.rate, c.up.deaf = 600_000, true
 	w.wait("a queue that stays", 2*second, func() bool { return c.pub.up.stays(w.now) })
 	w.run(20 * ms)
 	if got := v.shares[0].sub.target.index; got != 0 {
@@ -254,6 +254,7 @@ func TestNoSoundInAFullWay(t *testing.T) {
 	c.up.rate = 300_000
 	w.wait("a limit", second, func() bool { return len(c.told) > 0 })
 	c.up.mute = true
+	w.wait("the end of what is known", 1500*ms, func() bool { return !c.pub.up.jammed() })
 	w.run(2 * second)
 	c.up.rate = 5_000_000
 	told := len(c.told)
