@@ -1,8 +1,12 @@
 package bench_test
 
 import (
+	"bufio"
 	"io"
+	"net/http"
 	"net/netip"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -15,6 +19,22 @@ import (
 	"belfry/internal/observe"
 	"belfry/test/kit"
 )
+
+// repaired is how many lost packets of sound came because a server asked for them.
+func repaired(t *testing.T, url string) (n float64) {
+	t.Helper()
+	answer, err := http.Get(url + "/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	for lines := bufio.NewScanner(answer.Body); lines.Scan(); {
+		if value, ok := strings.CutPrefix(lines.Text(), "belfry_media_audio_repaired_total "); ok {
+			n, _ = strconv.ParseFloat(value, 64)
+		}
+	}
+	return n
+}
 
 // Two people, each behind a link that loses 5 % both ways: what is lost of the picture is
 // sent again, on the way to the server and from it. Then a NAT forgets, and a link is cut
@@ -91,6 +111,7 @@ func TestMeetingOnABadNetwork(t *testing.T) {
 	})
 	talker.CameraWindow(false)
 	kit.Eventually(t, "sound that the talker was asked for again", func() bool { return talker.Result().Stats.Mended > 0 })
+	kit.Eventually(t, "such sound at the server", func() bool { return repaired(t, s.URL()) > 0 })
 	looked := time.Now()
 	kit.Eventually(t, "nearly all packets of the picture", func() bool {
 		v := listener.Result().Video

@@ -33,13 +33,30 @@ func (c *Client) control(pkt []byte, now int64) {
 		case r.IsNACK() && r.Media == c.audio.ssrc && c.audio.cache != nil:
 			c.seqs = r.NACK(c.seqs[:0], 256)
 			c.sayAgain(c.seqs)
-		case r.Type == rtp.TypeSR:
+		case r.Type == rtp.TypeSR || r.Type == rtp.TypeRR:
 			if s, ok := r.SenderInfo(); ok {
 				for _, in := range c.in {
 					if in.ssrc == r.Sender {
 						in.receiver.SenderReport(s.NTP, now)
 					}
 				}
+			}
+			c.tripped(&r)
+		}
+	}
+}
+
+// tripped takes the round trip from reports on what it sends: what is asked for again is
+// not asked for once more before an answer can be there.
+func (c *Client) tripped(r *rtp.RTCP) {
+	for i := 0; ; i++ {
+		block, ok := r.Report(i)
+		if !ok {
+			return
+		}
+		if rtt, ok := block.RoundTrip(rtp.NTP(time.Now().UnixNano())); ok && (block.SSRC == c.audio.ssrc || block.SSRC == c.video.ssrc) {
+			for _, in := range c.in {
+				in.missing.RTT = rtt
 			}
 		}
 	}

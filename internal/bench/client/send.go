@@ -1,7 +1,6 @@
 package client
 
 import (
-	"slices"
 	"time"
 
 	"belfry/internal/bench/check"
@@ -78,30 +77,26 @@ func (c *Client) speak(now int64) {
 	w.Begin(c.buf, c.numbers.opus, false, a.seq, a.time, a.ssrc)
 	w.AudioLevel(c.numbers.level, level, loud)
 	w.AbsSendTime(c.numbers.abs, now)
-	c.say(w.Bytes(), payload)
 	a.packets++
-	if a.cache != nil {
-		var p rtp.Packet
-		if p.Parse(slices.Concat(w.Bytes(), payload)) == nil {
-			p.Arrival = now
-			a.cache.Put(&p)
-		}
+	n, err := c.out.SealRTP(c.plain, w.Bytes(), payload)
+	if err != nil {
+		return
+	}
+	_ = c.socket.WriteTo(c.plain[:n], c.remote.addr)
+	var p rtp.Packet
+	if a.cache != nil && p.Parse(c.plain[:n]) == nil {
+		p.Arrival = now
+		a.cache.Put(&p)
 	}
 }
 
-// say sends one packet of sound.
-func (c *Client) say(header, payload []byte) {
-	if n, err := c.out.SealRTP(c.plain, header, payload); err == nil {
-		_ = c.socket.WriteTo(c.plain[:n], c.remote.addr)
-	}
-}
-
-// sayAgain answers a NACK by the same packets: sound has no retransmission format.
+// sayAgain answers a NACK by the same packets, as they were sealed, since no number is
+// sealed twice: sound has no retransmission format.
 func (c *Client) sayAgain(seqs []uint16) {
 	var p rtp.Packet
 	for _, seq := range seqs {
 		if c.audio.cache.Get(seq, &p) {
-			c.say(p.Raw[:p.HeaderLen], p.Payload())
+			_ = c.socket.WriteTo(p.Raw, c.remote.addr)
 			c.stats.Mended++
 		}
 	}
