@@ -268,8 +268,13 @@ type stream struct {
 	video    bool
 	receiver rtp.Receiver
 	missing  rtp.NackList
+	gap      int64 // when the last packets were skipped
+	overtook int64 // for how long such were on their way yet, lately, in ns
 	bytes    int
 }
+
+// overtakes bounds how long packets that others overtook are waited for, in ns.
+const overtakes = 100e6
 
 func (c *Client) stream(p *rtp.Packet) *stream {
 	for _, s := range c.in {
@@ -322,12 +327,16 @@ func (c *Client) packet(p *rtp.Packet) {
 		ext, arrival := s.receiver.Push(p.Seq, p.Timestamp, p.Arrival)
 		switch {
 		case arrival == rtp.Late:
-			s.missing.Received(ext)
+			if s.missing.Received(ext) {
+				s.overtook = min(max(s.overtook, p.Arrival-s.gap), overtakes)
+			}
 		case arrival == rtp.InOrder && before != 0 && ext > before+1:
-			if !s.missing.Gap(before+1, ext-1, p.Arrival) {
+			s.gap = p.Arrival
+			if !s.missing.Gap(before+1, ext-1, p.Arrival+s.overtook) {
 				c.wantKeyFrame(s)
 			}
 		}
+		s.overtook -= s.overtook / 512
 	}
 	if len(payload) == 0 {
 		c.stats.Padding++

@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -170,6 +171,10 @@ func forward(t *testing.T, fault func(f *forwarder, n int, payload []byte), want
 			return f.feedback[kind] > 0
 		})
 	}
+	f.mu.Lock()
+	sent := uint64(f.seq)
+	f.mu.Unlock()
+	eventually(t, "what was sent on", func() bool { return viewer.Result().Stats.VideoPackets >= sent })
 	r := viewer.Result()
 	if r.Stats.Refused != 0 {
 		t.Errorf("%d packets did not decrypt", r.Stats.Refused)
@@ -257,4 +262,42 @@ func TestReadRemoteWantsEverything(t *testing.T) {
 			t.Errorf("a description without %q is taken", lines[i])
 		}
 	}
+}
+
+// What comes out of order lately is waited for that long before it is asked for.
+func TestOvertakenPacketsAreWaitedFor(t *testing.T) {
+	id, err := NewIdentity()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := New(Config{IP: "127.0.0.1", Identity: id, Windows: func(uint32) *check.Window { return nil }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	const ms = int64(time.Millisecond)
+	push := func(seq uint16, at int64) {
+		var w rtp.HeaderWriter
+		var p rtp.Packet
+		w.Begin(make([]byte, rtp.MaxHeader), ours.vp8, false, seq, uint32(seq)*3000, 4711)
+		if err := p.Parse(append(w.Bytes(), make([]byte, 100)...)); err != nil {
+			t.Fatal(err)
+		}
+		p.Arrival = at
+		c.packet(&p)
+	}
+	asked := func(at int64, want ...uint16) {
+		t.Helper()
+		if got, _ := c.in[0].missing.Due(nil, at); !slices.Equal(got, want) {
+			t.Errorf("after %d ms %d are asked for, want %d", at/ms, got, want)
+		}
+	}
+	push(1, 1000*ms)
+	push(2, 1020*ms)
+	push(4, 1060*ms)
+	asked(1060*ms, 3)
+	push(3, 1100*ms)
+	push(6, 1120*ms)
+	asked(1150 * ms)
+	asked(1161*ms, 5)
 }
