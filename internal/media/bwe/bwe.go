@@ -279,7 +279,7 @@ func (e *Estimator) arrived(number uint64, p *packet, micros, now int64) {
 
 // update draws the conclusions of one feedback.
 func (e *Estimator) update(now int64) {
-	over, under := e.trend.over, e.trend.under
+	over, under := e.trend.over && e.queue.behind(), e.trend.under
 	if e.queue.stands(now) {
 		over, under = true, false
 	}
@@ -330,7 +330,7 @@ const longGrown = 100 * millisecond // is more than jitter does in packets that 
 // than what is sent.
 func (e *Estimator) fills() bool {
 	rate := e.queue.rise.rate()
-	return rate != 0 && rate < min(e.rate, e.sentRate.newest())*3/4
+	return rate != 0 && e.queue.rise.grown() > e.queue.uneven && rate < min(e.rate, e.sentRate.newest())*3/4
 }
 
 // delivered is how much arrives, with what is lost whatever the rate made good.

@@ -180,6 +180,8 @@ type queue struct {
 	turned  int64
 	delay   int64    // of the last packet beyond that
 	quick   [2]int64 // the least of it: in this interval, in the one before
+	slow    [2]int64 // and the most
+	uneven  int64    // ns that the two are apart as a rule
 	quickAt int64
 	stood   int64 // since when the queue has not emptied, 0 while it does
 	last    int64 // when the last packet came, ns
@@ -252,9 +254,10 @@ func (q *queue) add(sent, came int64, size int) {
 	q.base[0] = min(q.base[0], way)
 	q.delay = way - min(q.base[0], q.base[1])
 	if came-q.quickAt > quickEvery {
-		q.quick, q.quickAt = [2]int64{q.delay, q.quick[0]}, came
+		q.uneven += (q.slow[0] - q.quick[0] - q.uneven) / 8
+		q.quick, q.slow, q.quickAt = [2]int64{q.delay, q.quick[0]}, [2]int64{q.delay, q.slow[0]}, came
 	}
-	q.quick[0] = min(q.quick[0], q.delay)
+	q.quick[0], q.slow[0] = min(q.quick[0], q.delay), max(q.slow[0], q.delay)
 	q.rise.add(came, q.delay, size)
 	if came < q.last {
 		return
@@ -274,10 +277,19 @@ func (q *queue) add(sent, came int64, size int) {
 }
 
 // drained says that the queue must have emptied.
-func (q *queue) drained() { q.delay, q.quick, q.stood, q.rise = 0, [2]int64{}, 0, rise{} }
+func (q *queue) drained() {
+	q.delay, q.quick, q.slow, q.stood, q.rise = 0, [2]int64{}, [2]int64{}, 0, rise{}
+}
 
 // least is the least delay of the last moments: what stands, and is not jitter.
 func (q *queue) least() int64 { return min(q.quick[0], q.quick[1]) }
+
+// behind says that all packets of the last moments waited, for longer than they differ:
+// for a queue, and not each for a reason of its own.
+func (q *queue) behind() bool {
+	least := q.least()
+	return least > max(queuedAt, (max(q.slow[0], q.slow[1])-least)/2)
+}
 
 // stands says that the queue is long and does not empty. Where that goes on
 // although less is sent, the way itself has become longer.
@@ -293,7 +305,7 @@ func (q *queue) stands(now int64) bool {
 		least := q.least()
 		q.base[0] += least
 		q.base[1] = q.base[0]
-		q.quick, q.stood = [2]int64{}, 0
+		q.quick, q.slow, q.stood = [2]int64{}, [2]int64{}, 0
 		return false
 	}
 	return true

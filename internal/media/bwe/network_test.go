@@ -327,3 +327,23 @@ func TestASourceThatSendsLittle(t *testing.T) {
 	within(t, "least", least, 250_000, 5_000_000)
 	within(t, "most", most, 250_000, 5_000_000)
 }
+
+// Packets that overtake one another, as far as 120 ms, say nothing of a queue: the least
+// that they wait does.
+func TestPacketsThatOvertake(t *testing.T) {
+	for _, jitter := range []int64{40 * millisecond, 80 * millisecond, 120 * millisecond} {
+		for seed := range uint64(5) {
+			n := newNetwork(t, 5_000_000)
+			n.rng = rand.New(rand.NewPCG(seed, 3))
+			n.delay, n.layers, n.want = 200*millisecond, []int64{150_000, 740_000}, 900_000
+			n.run(10 * second)
+			n.jitter = jitter
+			n.run(5 * second)
+			steps := n.steps
+			least, _, _ := n.over(60 * second)
+			if n.layer != 1 || n.steps != steps || least < 740_000 {
+				t.Errorf("with %d ms the estimate fell to %d, and the layer changed %d times to %d", jitter/millisecond, least, n.steps-steps, n.layer)
+			}
+		}
+	}
+}

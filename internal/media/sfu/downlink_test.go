@@ -440,7 +440,7 @@ func TestWhoGetsWhat(t *testing.T) {
 	}{
 		{"all of everything", 20_000_000, func(*world, *viewer) {}, []int{1, 1, 1, 1}},
 		{"content share first", 1_400_000, func(*world, *viewer) {}, []int{0, 0, 0, 1}},
-		{"then who speaks", 2_100_000, func(w *world, _ *viewer) {
+		{"then who speaks", 1_900_000, func(w *world, _ *viewer) {
 			for range 20 {
 				w.r.Speaking([]meeting.AudioLevel{{AttendeeID: "b", Volume: 20}})
 			}
