@@ -305,8 +305,10 @@ func (e *Estimator) update(now int64) {
 	}
 	e.follow(long, now)
 	e.moved = now
-	e.rate = min(max(e.rate, e.cfg.Min), e.cfg.Max)
+	e.bound()
 }
+
+func (e *Estimator) bound() { e.rate = min(max(e.rate, e.cfg.Min), e.cfg.Max) }
 
 // follow looks whether a queue is to empty first, or has.
 func (e *Estimator) follow(long bool, now int64) {
@@ -447,6 +449,7 @@ func (e *Estimator) Padding(now int64) int {
 	}
 	if e.blind(now) {
 		e.overuse(now, e.delivered())
+		e.bound()
 		e.follow(true, now)
 	}
 	if e.drain.active(now) {
