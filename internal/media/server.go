@@ -8,6 +8,7 @@
 package media
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
@@ -93,7 +94,9 @@ func NewServer(cfg Config) (*Server, error) {
 	}
 	s := &Server{log: cfg.Logger, codec: cfg.Codec, mux: mux, clock: newClock(), bridges: make(map[string]*Bridge), ears: make(map[string][]*ear)}
 	s.spare.New = func() any { return mux.NewBatch() }
-	s.ticker = startTicker(mux.NewBatch, runtime.GOMAXPROCS(0))
+	if s.ticker, err = startTicker(mux.NewBatch, runtime.GOMAXPROCS(0)); err != nil {
+		return nil, errors.Join(fmt.Errorf("start the media's clock: %w", err), mux.Close())
+	}
 	return s, nil
 }
 

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"belfry/internal/media/metronome"
 	"belfry/internal/media/transport"
 	"belfry/internal/media/udp"
 )
@@ -23,7 +24,7 @@ const sortEvery = 50
 // each meeting, and a large meeting keeps no small one waiting.
 type ticker struct {
 	newBatch func() *udp.Batch
-	quit     chan struct{}
+	clock    *metronome.Metronome
 	work     sync.WaitGroup
 	helpers  []chan *row
 	late     lateness
@@ -39,8 +40,12 @@ type row struct {
 	next    atomic.Int64
 }
 
-func startTicker(newBatch func() *udp.Batch, processors int) *ticker {
-	t := &ticker{newBatch: newBatch, quit: make(chan struct{})}
+func startTicker(newBatch func() *udp.Batch, processors int) (*ticker, error) {
+	clock, err := metronome.New(tickInterval)
+	if err != nil {
+		return nil, err
+	}
+	t := &ticker{newBatch: newBatch, clock: clock}
 	for range processors {
 		if processors == 1 {
 			break // the clock's own goroutine does all
@@ -50,22 +55,18 @@ func startTicker(newBatch func() *udp.Batch, processors int) *ticker {
 		t.work.Go(func() { t.help(c) })
 	}
 	t.work.Go(t.run)
-	return t
+	return t, nil
 }
 
 func (t *ticker) run() {
 	out := t.newBatch()
-	clock := time.NewTicker(tickInterval)
-	defer clock.Stop()
 	for n := 0; ; n++ {
-		var due time.Time
-		select {
-		case <-t.quit:
+		due, err := t.clock.Wait()
+		if err != nil { // stop was called
 			for _, c := range t.helpers {
 				close(c)
 			}
 			return
-		case due = <-clock.C:
 		}
 		if n%sortEvery == 0 {
 			t.sort()
@@ -145,6 +146,6 @@ func (t *ticker) change(f func([]*Bridge) []*Bridge) {
 
 // stop ends the goroutines and waits for them.
 func (t *ticker) stop() {
-	close(t.quit)
+	_ = t.clock.Close()
 	t.work.Wait()
 }

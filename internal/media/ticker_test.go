@@ -20,7 +20,10 @@ func TestTickerSpreadsItsWork(t *testing.T) {
 	}
 	defer port.Close()
 	s := &Server{clock: newClock()}
-	tick := startTicker(port.Sockets[0].NewBatch, 3)
+	tick, err := startTicker(port.Sockets[0].NewBatch, 3)
+	if err != nil {
+		t.Fatal(err)
+	}
 	defer tick.stop()
 	bridges := make([]*Bridge, 20)
 	for i := range bridges {

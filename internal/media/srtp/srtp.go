@@ -105,6 +105,8 @@ type Context struct {
 
 	rtcpIndex   uint32             // last sent
 	rtcpStreams map[uint32]*window // SRTCP indexes received, by SSRC
+	rtcpLast    *window            // of the SSRC that was heard last, which is mostly the next
+	rtcpSSRC    uint32
 	rtcpSpare   *window
 
 	spare *stream // for an SSRC that is not authenticated yet
@@ -310,7 +312,10 @@ func (c *Context) OpenRTCP(pkt []byte) ([]byte, error) {
 		trailer = binary.BigEndian.Uint32(pkt[plain:])
 	}
 	index := uint64(trailer &^ (1 << 31))
-	seen := c.rtcpStreams[ssrc]
+	seen := c.rtcpLast
+	if seen == nil || c.rtcpSSRC != ssrc {
+		seen = c.rtcpStreams[ssrc]
+	}
 	fresh := seen == nil
 	if fresh {
 		if len(c.rtcpStreams) >= MaxStreams {
@@ -334,6 +339,7 @@ func (c *Context) OpenRTCP(pkt []byte) ([]byte, error) {
 		c.rtcpStreams[ssrc] = seen
 		c.rtcpSpare = nil
 	}
+	c.rtcpLast, c.rtcpSSRC = seen, ssrc
 	seen.accept(index)
 	return pkt[:plain], nil
 }

@@ -1,6 +1,7 @@
 package udp
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -10,12 +11,14 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"belfry/internal/media/metronome"
 )
 
 const (
 	// A socket is busy from so many datagrams between two reads on, and until there
 	// are fewer than half of that.
-	busyFrom = 2
+	busyFrom = 3
 	// busySpan is for how long datagrams are counted before it is decided anew.
 	busySpan = 50 * time.Millisecond
 )
@@ -27,17 +30,15 @@ const (
 // The socket is kept out of the scheduler's poller, which would be woken by each
 // datagram even while nobody waits for one. In its place the poller has watch, an
 // epoll set of this one socket that is told to look away while the socket is busy,
-// and clock, a timer of the kernel's that fires once for each read. A timer of Go's
-// is no help: it wakes twice, having whole milliseconds only.
+// and a metronome that beats once for each read.
 type gathering struct {
-	every        time.Duration
-	file         *os.File // the socket
-	watch, clock *os.File
-	watchRaw     syscall.RawConn
-	clockRaw     syscall.RawConn
-	watchFD      int
-	clockFD      int
-	socketFD     int
+	every    time.Duration
+	file     *os.File // the socket
+	watch    *os.File
+	watchRaw syscall.RawConn
+	watchFD  int
+	socketFD int
+	clock    *metronome.Metronome
 
 	busy  bool
 	full  bool      // the last read took as much as it can
@@ -45,18 +46,16 @@ type gathering struct {
 	since time.Time // of the count
 	count int
 
-	in    *Inbox // of the Read under way
-	err   error  // that it met
-	fired uint64 // what the clock said when it was read
-	rang  uint64 // how often it was waited for
-	// Method values, made once.
-	try, ring func(uintptr) bool
+	in    *Inbox             // of the Read under way
+	err   error              // that it met
+	beats uint64             // of the clock that were waited for
+	try   func(uintptr) bool // a method value, made once
 }
 
 // gather moves the socket out of the scheduler's poller. Nobody may be using it.
 func (s *Socket) gather(every time.Duration) (err error) {
 	g := &gathering{every: every, since: time.Now()}
-	g.try, g.ring = s.tryRead, g.rings
+	g.try = s.tryRead
 	defer func() {
 		if err != nil {
 			g.close()
@@ -81,17 +80,13 @@ func (s *Socket) gather(every time.Duration) (err error) {
 	}
 	_ = unix.SetNonblock(g.watchFD, true)
 	g.watch = os.NewFile(uintptr(g.watchFD), "media port's readiness")
-	if g.clockFD, err = unix.TimerfdCreate(unix.CLOCK_MONOTONIC, unix.TFD_CLOEXEC|unix.TFD_NONBLOCK); err != nil {
-		return os.NewSyscallError("timerfd_create", err)
+	if g.clock, err = metronome.New(every); err != nil {
+		return err
 	}
-	g.clock = os.NewFile(uintptr(g.clockFD), "media port's clock")
 	if err := unix.EpollCtl(g.watchFD, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{Events: unix.EPOLLIN}); err != nil {
 		return os.NewSyscallError("epoll_ctl", err)
 	}
 	if g.watchRaw, err = g.watch.SyscallConn(); err != nil {
-		return err
-	}
-	if g.clockRaw, err = g.clock.SyscallConn(); err != nil {
 		return err
 	}
 	raw, err := g.file.SyscallConn()
@@ -105,16 +100,17 @@ func (s *Socket) gather(every time.Duration) (err error) {
 	return nil
 }
 
-func (g *gathering) close() (err error) {
-	for _, f := range []*os.File{g.watch, g.clock, g.file} {
-		if f == nil {
-			continue
-		}
-		if e := f.Close(); err == nil {
-			err = e
+func (g *gathering) close() error {
+	var errs []error
+	for _, f := range []*os.File{g.watch, g.file} {
+		if f != nil {
+			errs = append(errs, f.Close())
 		}
 	}
-	return err
+	if g.clock != nil {
+		errs = append(errs, g.clock.Close())
+	}
+	return errors.Join(errs...)
 }
 
 // readGathered is read for a socket that gathers.
@@ -126,8 +122,9 @@ func (s *Socket) readGathered(in *Inbox) error {
 		if g.busy && !g.full && time.Since(g.last) < g.every/2 {
 			// Who is held up for longer than that does not wait as well, nor while there
 			// is more than one read takes.
-			g.rang++
-			err = g.clockRaw.Read(g.ring)
+			g.beats++
+			g.clock.Skip()
+			_, err = g.clock.Wait()
 		}
 		if err == nil && g.busy {
 			s.tryRead(0)
@@ -152,20 +149,6 @@ func (s *Socket) tryRead(uintptr) bool {
 	return g.err != nil || !g.in.sys.empty
 }
 
-// rings reports whether the clock has fired since it was asked last, which also
-// winds it up for the next time.
-func (g *gathering) rings(fd uintptr) bool {
-	for {
-		switch _, _, errno := unix.RawSyscall(unix.SYS_READ, fd, uintptr(unsafe.Pointer(&g.fired)), unsafe.Sizeof(g.fired)); errno {
-		case unix.EAGAIN:
-			return false // the poller waits
-		case unix.EINTR:
-		default:
-			return true
-		}
-	}
-}
-
 // judge counts what came, and decides now and then whether that is much. Where the
 // kernel refuses, it stays as it is.
 func (g *gathering) judge(n int) {
@@ -177,16 +160,9 @@ func (g *gathering) judge(n int) {
 	each := float64(g.count) * float64(g.every) / float64(span)
 	g.count, g.since = 0, g.last
 	if busy := each >= busyFrom; busy && !g.busy {
-		t := unix.NsecToTimespec(int64(g.every))
-		if unix.TimerfdSettime(g.clockFD, 0, &unix.ItimerSpec{Interval: t, Value: t}, nil) == nil {
-			_ = unix.EpollCtl(g.watchFD, unix.EPOLL_CTL_MOD, g.socketFD, &unix.EpollEvent{})
-			g.busy = true
-		}
+		g.busy = unix.EpollCtl(g.watchFD, unix.EPOLL_CTL_MOD, g.socketFD, &unix.EpollEvent{}) == nil
 	} else if each < busyFrom/2 && g.busy {
-		if unix.EpollCtl(g.watchFD, unix.EPOLL_CTL_MOD, g.socketFD, &unix.EpollEvent{Events: unix.EPOLLIN}) == nil {
-			_ = unix.TimerfdSettime(g.clockFD, 0, &unix.ItimerSpec{}, nil)
-			g.busy = false
-		}
+		g.busy = unix.EpollCtl(g.watchFD, unix.EPOLL_CTL_MOD, g.socketFD, &unix.EpollEvent{Events: unix.EPOLLIN}) != nil
 	}
 }
 

@@ -81,7 +81,7 @@ func TestGather(t *testing.T) {
 	}
 	deadline := time.Now().Add(kit.Patience)
 	stop := send(t, p, 0, 10, time.Millisecond)
-	for !s.gathering.busy || s.gathering.fired == 0 {
+	for !s.gathering.busy || s.gathering.beats == 0 {
 		if read(); time.Now().After(deadline) {
 			t.Fatal("it is never read by the clock")
 		}
@@ -117,12 +117,12 @@ func TestGatherFull(t *testing.T) {
 	in := NewInbox()
 	full := false
 	for got := 0; got < sent; {
-		rang := s.gathering.rang
+		beats := s.gathering.beats
 		n, err := s.Read(in)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if full && s.gathering.rang != rang {
+		if full && s.gathering.beats != beats {
 			t.Error("it waited for the clock while there was more")
 		}
 		got += n
