@@ -317,7 +317,7 @@ func newSounds(l Load) (s sounds, err error) {
 // person is what person n of meeting m does.
 func (c *crowd) person(m, n int, speech *check.Speech, s sounds) (client.Config, error) {
 	l := c.load
-	cfg := client.Config{IP: "127.0.0.1", Identity: c.identity, Quiet: l.Quiet, Speech: speech,
+	cfg := client.Config{IP: "127.0.0.1", Identity: c.identity, Pace: c.pace, Quiet: l.Quiet, Speech: speech,
 		Windows: func(sender uint32) *check.Window { return c.windows[sender] }}
 	if n < l.Publishers {
 		cfg.VideoRate, cfg.Sender = l.VideoRate, uint32(m*l.Publishers+n)

@@ -3,6 +3,7 @@ package client
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"math/rand/v2"
 	"net/netip"
 	"sync"
@@ -20,6 +21,7 @@ import (
 type Config struct {
 	IP       string    // local address of its socket
 	Identity *Identity // may be shared
+	Pace     *Pace     // which reads for it, by a socket that is shared where that can be; nil: it has a socket and a goroutine of its own
 
 	VideoRate int                               // bits a second of its camera; 0: it has none
 	Frames    int                               // a second; 0: 30
@@ -54,13 +56,15 @@ type Client struct {
 	mu      sync.Mutex // everything below
 	numbers numbers
 	header  rtp.HeaderWriter
-	buf     []byte
-	plain   []byte
-	batch   *udp.Batch
+	scratch *scratch // of its Pace, which is alone in using it, or its own
+	kept    rtp.Packet
+	blocks  []rtp.ReportBlock
 	audio   audioOut
 	video   videoOut
 	hears   check.Audio
 	sees    map[uint32]*check.Video // by sender
+	saw     *check.Video            // the last of them, and
+	last    uint32                  // its sender
 	in      []*stream
 	twcc    rtp.TWCCRecorder
 	stats   Stats
@@ -81,28 +85,42 @@ type Stats struct {
 	Mended                     uint64 // packets of sound sent again
 }
 
-// New opens the socket of a Client.
+// New opens the socket of a Client, or finds it a place on one.
 func New(cfg Config) (*Client, error) {
 	if cfg.Frames == 0 {
 		cfg.Frames = 30
 	}
-	c := &Client{cfg: cfg, numbers: ours, buf: make([]byte, 2048), plain: make([]byte, 2048), sees: map[uint32]*check.Video{}}
-	if err := c.open(cfg.IP, cfg.Identity); err != nil {
-		return nil, err
-	}
+	c := &Client{cfg: cfg, numbers: ours, sees: map[uint32]*check.Video{}}
 	c.audio.ssrc, c.video.ssrc, c.video.rtx = ssrc(), ssrc(), ssrc()
 	c.audio.seq, c.video.seq = uint16(rand.Uint32()>>17), uint16(rand.Uint32()>>17)
 	if cfg.Pause == 0 { // who does is the only one that talks, and hears silence
 		c.hears.Speech = cfg.Speech
 	}
 	if cfg.VideoRate > 0 {
-		c.batch = c.socket.NewBatch()
-		c.video.cache = rtp.NewCache(512, 1<<19, 1e9)
+		// A little more than the second for which packets are kept: each byte more is one that no processor's cache has.
+		c.video.cache = rtp.NewCache(512, max(1<<16, cfg.VideoRate/8*5/4), 1e9)
 	}
 	if cfg.Mends {
 		c.audio.cache = rtp.NewCache(64, 1<<14, 1e9)
 	}
-	c.readers.Go(c.read)
+	if cfg.Pace != nil {
+		w, err := cfg.Pace.trunks.seat(cfg.IP, c)
+		if err != nil {
+			return nil, fmt.Errorf("open a socket: %w", err)
+		}
+		if w != nil {
+			c.scratch = &cfg.Pace.scratch
+			c.open(w, cfg.Identity)
+			return c, nil
+		}
+	}
+	s, err := openSocket(cfg.IP)
+	if err != nil {
+		return nil, err
+	}
+	c.scratch = &scratch{}
+	c.open(s, cfg.Identity)
+	c.readers.Go(func() { c.read(s) })
 	return c, nil
 }
 
@@ -124,6 +142,9 @@ func (c *Client) Connect(ctx context.Context, answer string) error {
 		}
 	}
 	r.controls = c.answers && !r.lite // who offers does, unless it is lite (RFC 8445 6.1.1)
+	if c.cfg.Pace != nil {
+		defer c.cfg.Pace.hasten()()
+	}
 	if err := c.connect(ctx, r); err != nil {
 		return err
 	}
@@ -201,10 +222,10 @@ func (c *Client) Got() (sound check.Counts, stats Stats) {
 }
 
 // read is the goroutine that takes what comes.
-func (c *Client) read() {
+func (c *Client) read(s *socket) {
 	inbox := udp.NewInbox()
 	for {
-		n, err := c.socket.Read(inbox)
+		n, err := s.Read(inbox)
 		if err != nil {
 			return
 		}
@@ -213,6 +234,7 @@ func (c *Client) read() {
 		for i := range inbox.Packets[:n] {
 			c.datagram(inbox.Packets[i].Data, inbox.Packets[i].Addr, now)
 		}
+		c.wire.flush()
 		c.mu.Unlock()
 	}
 }
@@ -343,7 +365,10 @@ func (c *Client) packet(p *rtp.Packet) {
 		return
 	}
 	sender, number, at, ok := check.ReadStamp(payload)
-	v := c.sees[sender]
+	v := c.saw
+	if v == nil || sender != c.last {
+		v = c.sees[sender]
+	}
 	if v == nil && ok {
 		if w := c.cfg.Windows(sender); w != nil {
 			v = &check.Video{Window: w}
@@ -357,5 +382,6 @@ func (c *Client) packet(p *rtp.Packet) {
 		}
 		return
 	}
+	c.saw, c.last = v, sender
 	v.Push(number, at, p.Arrival, repaired)
 }

@@ -107,7 +107,7 @@ func (c *Client) housekeep(now int64) {
 			media = c.in[0].ssrc
 		}
 		for c.twcc.Pending() > 0 {
-			c.sendControl(c.twcc.AppendFeedback(c.buf[:0], own, media))
+			c.sendControl(c.twcc.AppendFeedback(c.scratch.packet[:0], own, media))
 		}
 	}
 	for _, in := range c.in {
@@ -116,7 +116,7 @@ func (c *Client) housekeep(now int64) {
 		}
 		c.seqs, _ = in.missing.Due(c.seqs[:0], now)
 		if len(c.seqs) > 0 {
-			c.sendControl(rtp.AppendNACK(c.buf[:0], own, in.ssrc, c.seqs))
+			c.sendControl(rtp.AppendNACK(c.scratch.packet[:0], own, in.ssrc, c.seqs))
 		}
 	}
 	if now >= s.report {
@@ -127,7 +127,7 @@ func (c *Client) housekeep(now int64) {
 // report sends a sender or receiver report with all that came.
 func (c *Client) report(now int64, own uint32) {
 	interval := int64(audioReports)
-	var blocks []rtp.ReportBlock
+	blocks := c.blocks[:0]
 	for _, in := range c.in {
 		if in.video {
 			interval = videoReports
@@ -139,10 +139,10 @@ func (c *Client) report(now int64, own uint32) {
 	if c.cfg.VideoRate > 0 {
 		interval = videoReports
 	}
-	c.pace.report = now + interval
+	c.pace.report, c.blocks = now+interval, blocks
 	blocks = blocks[:min(len(blocks), 31)]
 	ntp := rtp.NTP(time.Now().UnixNano())
-	b := c.buf[:0]
+	b := c.scratch.packet[:0]
 	switch {
 	case c.video.packets > 0:
 		b = rtp.AppendSR(b, own, rtp.SenderInfo{NTP: ntp, Timestamp: uint32(c.video.frame * uint64(90000/c.cfg.Frames)),
@@ -156,16 +156,16 @@ func (c *Client) report(now int64, own uint32) {
 }
 
 func (c *Client) wantKeyFrame(s *stream) {
-	c.sendControl(rtp.AppendPLI(c.buf[:0], c.video.ssrc, s.ssrc))
+	c.sendControl(rtp.AppendPLI(c.scratch.packet[:0], c.video.ssrc, s.ssrc))
 }
 
 func (c *Client) sendControl(pkt []byte) {
 	if !c.up.Load() || len(pkt) == 0 {
 		return
 	}
-	n, err := c.out.SealRTCP(c.plain, pkt)
-	if err == nil {
-		_ = c.socket.WriteTo(c.plain[:n], c.remote.addr)
+	room := c.wire.reserve(c.remote.addr, len(pkt)+c.out.OverheadRTCP())
+	if n, err := c.out.SealRTCP(room, pkt); err == nil {
+		c.wire.commit(n)
 		c.stats.FeedbackSent++
 	}
 }

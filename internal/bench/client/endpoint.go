@@ -31,7 +31,6 @@ import (
 
 	"belfry/internal/media/pipe"
 	"belfry/internal/media/srtp"
-	"belfry/internal/media/udp"
 )
 
 var started = time.Now()
@@ -65,8 +64,7 @@ func NewIdentity() (*Identity, error) {
 // endpoint is the transport of a Client.
 type endpoint struct {
 	identity   *Identity
-	port       *udp.Port
-	socket     *udp.Socket
+	wire       wire
 	ufrag, pwd string
 	remote     remote
 	username   string
@@ -81,16 +79,11 @@ type endpoint struct {
 	rejected atomic.Uint64 // packets that did not decrypt
 }
 
-func (e *endpoint) open(ip string, id *Identity) error {
-	port, err := udp.Listen(ip+":0", 1)
-	if err != nil {
-		return err
-	}
-	e.identity, e.port, e.socket = id, port, port.Sockets[0]
+func (e *endpoint) open(w wire, id *Identity) {
+	e.identity, e.wire = id, w
 	e.ufrag, e.pwd = rand.Text()[:8], rand.Text()
 	e.checked = make(chan struct{})
-	e.pipe = pipe.New(func(b []byte) { _ = e.socket.WriteTo(b, e.remote.addr) })
-	return nil
+	e.pipe = pipe.New(func(b []byte) { e.wire.post(b, e.remote.addr) })
 }
 
 // connect checks the remote candidate and shakes hands.
@@ -135,7 +128,7 @@ func (e *endpoint) check() error {
 	if err != nil {
 		return fmt.Errorf("make an ICE check: %w", err)
 	}
-	_ = e.socket.WriteTo(m.Raw, e.remote.addr) // what does not arrive is sent again
+	e.wire.post(m.Raw, e.remote.addr) // what does not arrive is sent again
 	return nil
 }
 
@@ -148,7 +141,7 @@ func (e *endpoint) confirm(request *stun.Message, from netip.AddrPort) {
 	}
 	address := &stun.XORMappedAddress{IP: from.Addr().AsSlice(), Port: int(from.Port())}
 	if m, err := stun.Build(request, stun.BindingSuccess, address, integrity, stun.Fingerprint); err == nil {
-		_ = e.socket.WriteTo(m.Raw, from)
+		e.wire.post(m.Raw, from)
 	}
 }
 
@@ -223,6 +216,6 @@ func (e *endpoint) close() {
 		_ = e.dtls.Close()
 	}
 	_ = e.pipe.Close()
-	_ = e.port.Close()
+	e.wire.close()
 	e.readers.Wait()
 }

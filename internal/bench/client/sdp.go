@@ -97,7 +97,7 @@ func (c *Client) describe(sections []Section, setup string) string {
 		line("m=%s 9 UDP/TLS/RTP/SAVPF %s", s.Kind, types)
 		line("c=IN IP4 0.0.0.0")
 		line("a=rtcp:9 IN IP4 0.0.0.0")
-		local := c.port.Addr()
+		local := c.wire.local()
 		line("a=candidate:1 1 udp 2130706431 %s %d typ host", local.Addr(), local.Port())
 		line("a=end-of-candidates")
 		line("a=ice-ufrag:%s", c.ufrag)

@@ -74,20 +74,20 @@ func (c *Client) speak(now int64) {
 		return
 	}
 	w := &c.header
-	w.Begin(c.buf, c.numbers.opus, false, a.seq, a.time, a.ssrc)
+	w.Begin(c.scratch.header[:], c.numbers.opus, false, a.seq, a.time, a.ssrc)
 	w.AudioLevel(c.numbers.level, level, loud)
 	w.AbsSendTime(c.numbers.abs, now)
 	a.packets++
-	n, err := c.out.SealRTP(c.plain, w.Bytes(), payload)
+	room := c.wire.reserve(c.remote.addr, len(w.Bytes())+len(payload)+c.out.Overhead())
+	n, err := c.out.SealRTP(room, w.Bytes(), payload)
 	if err != nil {
 		return
 	}
-	_ = c.socket.WriteTo(c.plain[:n], c.remote.addr)
-	var p rtp.Packet
-	if a.cache != nil && p.Parse(c.plain[:n]) == nil {
-		p.Arrival = now
-		a.cache.Put(&p)
+	if a.cache != nil && c.kept.Parse(room[:n]) == nil {
+		c.kept.Arrival = now
+		a.cache.Put(&c.kept)
 	}
+	c.wire.commit(n)
 }
 
 // sayAgain answers a NACK by the same packets, as they were sealed, since no number is
@@ -96,8 +96,10 @@ func (c *Client) sayAgain(seqs []uint16) {
 	var p rtp.Packet
 	for _, seq := range seqs {
 		if c.audio.cache.Get(seq, &p) {
-			_ = c.socket.WriteTo(p.Raw, c.remote.addr)
-			c.stats.Mended++
+			if room := c.wire.reserve(c.remote.addr, len(p.Raw)); room != nil {
+				c.wire.commit(copy(room, p.Raw))
+				c.stats.Mended++
+			}
 		}
 	}
 }
@@ -119,8 +121,7 @@ func (c *Client) film(now int64) {
 		c.stats.KeyFrames++
 	}
 	time := uint32(v.frame * uint64(90000/c.cfg.Frames))
-	payload := c.plain[:each-check.StampSize]
-	payload = c.plain[:max(len(payload), 64)]
+	payload := c.scratch.plain[:max(each-check.StampSize, 64)]
 	for i := range packets {
 		// The VP8 descriptor with a 15-bit picture id (RFC 7741 4.2), then a frame
 		// header (RFC 6386 9.1) of 640×360.
@@ -135,7 +136,7 @@ func (c *Client) film(now int64) {
 		}
 		check.Stamp(payload, len(payload)-24, c.cfg.Sender, v.number, Now())
 		w := &c.header
-		w.Begin(c.buf, c.numbers.vp8, i == packets-1, v.seq, time, v.ssrc)
+		w.Begin(c.scratch.header[:], c.numbers.vp8, i == packets-1, v.seq, time, v.ssrc)
 		w.AbsSendTime(c.numbers.abs, now)
 		w.TransportSequence(c.numbers.twcc, v.transport)
 		w.String(c.numbers.mid, v.mid)
@@ -145,22 +146,20 @@ func (c *Client) film(now int64) {
 		v.number++
 		v.packets++
 		v.bytes += uint32(len(payload))
-		raw := append(append([]byte(nil), w.Bytes()...), payload...)
-		var p rtp.Packet
-		if p.Parse(raw) == nil {
-			p.Arrival = now
-			v.cache.Put(&p)
+		if c.kept.Parse(append(append(c.scratch.packet[:0], w.Bytes()...), payload...)) == nil {
+			c.kept.Arrival = now
+			v.cache.Put(&c.kept)
 		}
 	}
 	v.frame++
-	_ = c.batch.Flush()
+	c.wire.flush()
 }
 
 // put seals a packet into the batch.
 func (c *Client) put(header, payload []byte) {
-	room := c.batch.Reserve(c.remote.addr, len(header)+len(payload)+c.out.Overhead())
+	room := c.wire.reserve(c.remote.addr, len(header)+len(payload)+c.out.Overhead())
 	if n, err := c.out.SealRTP(room, header, payload); err == nil {
-		c.batch.Commit(n)
+		c.wire.commit(n)
 	}
 }
 
@@ -173,7 +172,7 @@ func (c *Client) resend(seqs []uint16) {
 			continue
 		}
 		w := &c.header
-		w.Begin(c.buf, c.numbers.rtx, p.Marker, v.rtxSeq, p.Timestamp, v.rtx)
+		w.Begin(c.scratch.header[:], c.numbers.rtx, p.Marker, v.rtxSeq, p.Timestamp, v.rtx)
 		w.TransportSequence(c.numbers.twcc, v.transport)
 		w.String(c.numbers.mid, v.mid)
 		payload, undo := p.WrapRTX(p.Seq)
@@ -182,8 +181,5 @@ func (c *Client) resend(seqs []uint16) {
 		v.transport++
 		v.rtxSeq++
 		c.stats.Resent++
-	}
-	if c.batch != nil {
-		_ = c.batch.Flush()
 	}
 }
