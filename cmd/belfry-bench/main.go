@@ -154,6 +154,7 @@ func parse(args []string, stderr io.Writer) (options, error) {
 		l.Audio, l.Talking, l.Publishers, l.Mutual, l.VideoRate = true, 1, 2, true, 500_000
 		f.IntVar(&l.Meetings, "meetings", 10, "meetings of two people")
 		f.Func("bitrate", "of each camera (default 500k)", rate)
+		f.DurationVar(&l.Over, "over", 0, "they join evenly over so long, instead of as fast as they can")
 		name = func() string { return fmt.Sprintf("pairs %d %s", l.Meetings, short(l.VideoRate)) }
 	case "join-storm":
 		people, cameras := 250, 0

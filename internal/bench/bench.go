@@ -239,9 +239,9 @@ func (c *crowd) join(ctx context.Context, s Server) ([]*check.Speech, error) {
 		return nil, err
 	}
 	begun := time.Now()
-	enter := func(m, n int) error {
-		turn := time.Duration(n*l.Meetings + m)
-		if err := sleep(ctx, time.Until(begun.Add(l.Over*turn/time.Duration(l.Meetings*l.people())))); err != nil {
+	here := make([][]*member, l.Meetings) // with cameras
+	enter := func(turn, m, n int) error {
+		if err := sleep(ctx, time.Until(begun.Add(l.Over*time.Duration(turn)/time.Duration(l.Meetings*l.people())))); err != nil {
 			return err
 		}
 		begin := client.Now()
@@ -272,27 +272,31 @@ func (c *crowd) join(ctx context.Context, s Server) ([]*check.Speech, error) {
 		c.mu.Lock()
 		c.joins.Add(client.Now() - begin)
 		c.mu.Unlock()
+		if n >= l.Publishers || !l.Mutual {
+			return nil
+		}
+		// They watch one another from the moment on that the last of a meeting has come.
+		c.mu.Lock()
+		here[m] = append(here[m], one)
+		all := here[m]
+		c.mu.Unlock()
+		for i := 0; i < len(all) && len(all) == l.Publishers && len(all) > 1; i++ {
+			p := all[i]
+			if err := c.negotiate(ctx, p, Wants{Audio: l.Audio, SendKbps: l.VideoRate * 3 / 2 / 1000, Receive: p.receives}); err != nil {
+				return fmt.Errorf("meeting %d, cameras: %w", m, err)
+			}
+		}
 		return nil
 	}
 	width := parallel
 	if l.AtOnce {
 		width = crush
 	}
-	if err := each(l.Meetings*l.Publishers, width, func(i int) error { return enter(i/l.Publishers, i%l.Publishers) }); err != nil {
+	first := l.Meetings * l.Publishers
+	if err := each(first, width, func(i int) error { return enter(i, i/l.Publishers, i%l.Publishers) }); err != nil {
 		return nil, err
 	}
-	if err := each(l.Meetings*l.Viewers, width, func(i int) error { return enter(i/l.Viewers, l.Publishers+i%l.Viewers) }); err != nil {
-		return nil, err
-	}
-	if l.Mutual && l.Publishers > 1 {
-		err = each(len(c.members), parallel, func(i int) error {
-			if m := c.members[i]; m.publishes {
-				return c.negotiate(ctx, m, Wants{Audio: l.Audio, SendKbps: l.VideoRate * 3 / 2 / 1000, Receive: m.receives})
-			}
-			return nil
-		})
-	}
-	return speeches, err
+	return speeches, each(l.Meetings*l.Viewers, width, func(i int) error { return enter(first+i, i/l.Viewers, l.Publishers+i%l.Viewers) })
 }
 
 // sounds is what talkers say, in Opus packets.

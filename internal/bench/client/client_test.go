@@ -130,8 +130,10 @@ func forward(t *testing.T, fault func(f *forwarder, n int, payload []byte), want
 		}
 		return nil
 	}
+	pace := NewPace()
+	t.Cleanup(pace.Stop) // after those of the Clients
 	person := func(cfg Config) *Client {
-		cfg.IP, cfg.Identity, cfg.Windows = "127.0.0.1", id, windows
+		cfg.IP, cfg.Identity, cfg.Windows, cfg.Pace = "127.0.0.1", id, windows, pace
 		c, err := New(cfg)
 		if err != nil {
 			t.Fatal(err)
@@ -149,8 +151,6 @@ func forward(t *testing.T, fault func(f *forwarder, n int, payload []byte), want
 		t.Fatal("the viewer does not connect")
 	}
 	connect(t, m, camera, f, Section{Kind: "video", MID: "0", Direction: "sendonly"})
-	pace := NewPace()
-	defer pace.Stop()
 	pace.Add(viewer, false)
 	pace.Add(camera, false)
 	camera.CameraWindow(true)

@@ -67,6 +67,11 @@ func (m *Mixer) regroup(now int64) {
 		mask := m.heardBy(l)
 		switch bits.OnesCount16(mask) {
 		case 0:
+			if l.from != nil && l.sent-m.clock > 2*frame {
+				// The clock lost ticks, and the talker's went on. Silence follows at once what
+				// was passed: kept back until the clock is there, all of it would be late.
+				l.sent = m.clock
+			}
 			l.from, l.mix, l.waitFor, l.enc = nil, nil, nil, nil
 			m.silent = append(m.silent, l)
 		case 1:

@@ -470,3 +470,30 @@ func TestDelayIsShort(t *testing.T) {
 		}
 	}
 }
+
+// TestSilenceAfterLostTicks: when ticks were lost while somebody was passed on, the
+// silence that follows is not late by as much.
+func TestSilenceAfterLostTicks(t *testing.T) {
+	r, _ := traceRoom(t, 1)
+	x := r.listen("x")
+	k := r.mics[0]
+	k.talking = true
+	r.run(time.Second)
+	r.held = true
+	r.run(180 * time.Millisecond)
+	r.held = false
+	r.run(time.Second)
+	k.talking = false
+	r.run(2 * time.Second)
+	k.talking = true
+	r.run(time.Second)
+	x.continuous(t, false)
+	for i, h := range x.got[1:] {
+		if gap := h.ms - x.got[i].ms; gap > 60 {
+			t.Errorf("nothing came for %d ms until %d", gap, h.ms)
+		}
+	}
+	if err := checkFrames(x.frames()[0], k.said); err != nil {
+		t.Error(err)
+	}
+}
